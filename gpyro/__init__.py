@@ -1,0 +1,20 @@
+"""gpyro makes a Python object callable from another process as if it were local, on gevent.
+
+    import gpyro.core                                   # in the server
+
+    daemon = gpyro.core.Daemon()
+    print(daemon.connect(MyObject(), "mine"))
+    daemon.requestLoop()
+
+    proxy = gpyro.core.getProxyForURI(uri)              # in the client
+    proxy.method(1, 2)
+"""
+
+from __future__ import annotations
+
+from gpyro.configuration import config
+from gpyro.constants import VERSION as __version__
+from gpyro.exposure import expose, oneway
+from gpyro.values import register_class
+
+__all__ = ["__version__", "config", "expose", "oneway", "register_class"]

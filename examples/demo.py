@@ -1,0 +1,155 @@
+"""Calls from this process to an object in another one: a value, an exception, an attribute, 1,000 greenlets, a load.
+
+    python examples/demo.py [SECONDS OF LOAD]
+
+It starts an echo server of its own and ends it again. Exit code 0 when everything came out as it should.
+"""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from textwrap import indent
+
+import gevent
+
+from gpyro import core
+from gpyro.errors import PyroError
+from gpyro.test.load import Load, Progress
+
+STOP_SECONDS = 10
+GREENLETS = 1000
+
+
+class DemoError(Exception):
+    """Something did not come out as it should."""
+
+
+@contextmanager
+def echo_server() -> Iterator[str]:
+    """Run `python -m gpyro.test.echoserver` as a child process and give its URI; the child is gone afterwards."""
+    command = [sys.executable, "-m", "gpyro.test.echoserver"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
+        try:
+            assert server.stdout is not None
+            uri = ""
+            for line in server.stdout:
+                print("    " + line, end="")
+                if line.startswith("PYRO URI: "):
+                    uri = line.removeprefix("PYRO URI: ").strip()
+                if line.startswith("echoserver running"):
+                    break
+            else:
+                raise DemoError("the echo server ended before it was running")
+            yield uri
+            server.terminate()
+            if server.wait(STOP_SECONDS) != 0:
+                raise DemoError(f"the echo server ended with code {server.returncode}")
+        finally:
+            if server.poll() is None:
+                server.terminate()
+                try:
+                    server.wait(STOP_SECONDS)
+                except subprocess.TimeoutExpired:
+                    server.kill()
+
+
+def show(title: str) -> None:
+    """Print a headline."""
+    print(f"\n{title}", flush=True)
+
+
+def check(right: bool, what: str) -> None:
+    """Stop the demo unless `right`."""
+    if not right:
+        raise DemoError(what)
+
+
+def value(uri: str) -> None:
+    """A value goes there and comes back as what it was."""
+    show("A value")
+    echo = core.getProxyForURI(uri)
+    sent = {"name": "gpyro", "pair": (1, 2.5), "set": {"a"}, "bytes": b"\x00\xff", "big": 2**100}
+    answer = echo.echo(sent)
+    print(f"    sent     {sent}\n    returned {answer}")
+    check(answer == sent and type(answer["pair"]) is tuple, "the value came back changed")
+
+
+def exception(uri: str) -> None:
+    """An exception of the remote method arrives as itself and shows where it happened."""
+    show("An exception, with the traceback of the server")
+    echo = core.getProxyForURI(uri)
+    try:
+        echo.error()
+    except ZeroDivisionError as error:
+        text = "".join(traceback.format_exception_only(error))
+        print(indent(text.rstrip(), "    "))
+        check("echoserver.py" in text, "the exception came without the remote traceback")
+    else:
+        raise DemoError("no exception came")
+
+
+def attribute(uri: str) -> None:
+    """Through an attribute proxy, attributes are read and written."""
+    show("An attribute")
+    echo = core.getAttrProxyForURI(uri)
+    before = echo.sum
+    echo.sum = echo.sum + 1
+    print(f"    sum was {before}; after echo.sum = echo.sum + 1 it is {echo.sum}")
+    check(echo.sum == before + 1, "the attribute did not change")
+
+
+def greenlets(uri: str) -> None:
+    """Many greenlets share one proxy; their calls overlap."""
+    show(f"{GREENLETS:,} greenlets through one proxy")
+    echo = core.getProxyForURI(uri)
+    start = time.perf_counter()
+    callers = [gevent.spawn(echo.echo, number) for number in range(GREENLETS)]
+    gevent.joinall(callers, timeout=60, raise_error=True)
+    took = time.perf_counter() - start
+    check([caller.value for caller in callers] == list(range(GREENLETS)), "an answer is missing or went astray")
+    print(f"    {GREENLETS:,} right answers in {took * 1000:.0f} ms")
+
+
+def load(uri: str, seconds: float) -> None:
+    """As many calls as go, from 64 greenlets."""
+    show(f"Load: 64 callers for {seconds:g} s")
+    echo = core.getProxyForURI(uri)
+    payload = {"id": 12345, "name": "gpyro", "tags": ["a", "b", "c"], "ratio": 0.25}
+    progress = Progress(seconds)
+    try:
+        result = Load([lambda: echo.echo(payload)] * 64, payload).run(seconds, progress=progress)
+    finally:
+        progress.close()
+    print(indent(str(result), "    "))
+    check(result.calls > 0 and not result.errors and not result.given_up, "not every call was answered right")
+
+
+def main() -> int:
+    """Run it all; the exit code."""
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    try:
+        seconds = float(sys.argv[1]) if len(sys.argv) > 1 else 5.0
+        show("An echo server in a process of its own")
+        with echo_server() as uri:
+            value(uri)
+            exception(uri)
+            attribute(uri)
+            greenlets(uri)
+            load(uri, seconds)
+    except (DemoError, PyroError, OSError, ValueError, subprocess.TimeoutExpired) as error:
+        print(f"demo failed: {type(error).__name__}: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    print("\nAll as it should be.")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

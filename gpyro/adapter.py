@@ -1,0 +1,82 @@
+"""The connection of a proxy as an object, as Pyro 3 programs know it."""
+
+from __future__ import annotations
+
+import sys
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+import gevent
+
+from gpyro.errors import ConnectionDeniedError, ProtocolError, TimeoutError
+
+if TYPE_CHECKING:
+    from gpyro.proxy import DynamicProxy
+    from gpyro.pyrouri import PyroURI
+
+
+class PYROAdapter:
+    """What ``proxy.adapter`` gives: another handle on the same proxy's connection."""
+
+    __slots__ = ("_proxy",)
+
+    def __init__(self, proxy: DynamicProxy) -> None:
+        self._proxy = proxy
+
+    @property
+    def URI(self) -> PyroURI:
+        """Where the proxy connects to."""
+        return self._proxy.URI
+
+    def rebindURI(self, tries: int = sys.maxsize, wait: float = 1) -> None:
+        """Connect again to where the proxy points, as after a ConnectionClosedError; the failed call is not repeated.
+
+        Args:
+            tries: how often at most.
+            wait: seconds in between.
+
+        Raises:
+            TimeoutError: not connected after the last try.
+            ConnectionDeniedError: the server is there and refuses.
+        """
+        self._proxy._release()
+        for left in range(tries - 1, -1, -1):
+            try:
+                self._proxy._session(self._deadline())
+                return
+            except ConnectionDeniedError:
+                raise
+            except ProtocolError as error:
+                last = error
+            if left:
+                gevent.sleep(wait)
+        raise TimeoutError("connection lost", "connecting") from last
+
+    def bindToURI(self, URI: str | PyroURI) -> None:
+        """Point the proxy elsewhere and connect. Raises as a call does that cannot connect."""
+        self._proxy.URI = URI
+        self._proxy._session(self._deadline())
+
+    def _deadline(self) -> float | None:
+        timeout = self._proxy._timeout
+        return None if timeout is None else monotonic() + timeout
+
+    def connected(self) -> bool:
+        """Whether the proxy has a connection now, on any thread."""
+        return any(session.channel.usable for session in self._proxy._sessions.values())
+
+    def release(self, nolog: int = 0) -> None:
+        """End the proxy's sessions."""
+        self._proxy._release()
+
+    def setTimeout(self, secs: float | None) -> None:
+        """As the proxy's ``_setTimeout``."""
+        self._proxy._setTimeout(secs)
+
+    def setOneway(self, methods: Any) -> None:
+        """As the proxy's ``_setOneway``."""
+        self._proxy._setOneway(methods)
+
+    def setIdentification(self, ident: Any) -> None:
+        """As the proxy's ``_setIdentification``."""
+        self._proxy._setIdentification(ident)

@@ -1,0 +1,21 @@
+"""The names of Pyro 3's ``Pyro.core`` in one place: what most programs import."""
+
+from __future__ import annotations
+
+from gpyro.hub_daemon import Daemon, DaemonServant
+from gpyro.objects import CallbackObjBase, ObjBase, SynchronizedObjBase
+from gpyro.proxy import DynamicProxy, DynamicProxyWithAttrs, getAttrProxyForURI, getProxyForURI
+from gpyro.pyrouri import PyroURI
+
+__all__ = [
+    "CallbackObjBase",
+    "Daemon",
+    "DaemonServant",
+    "DynamicProxy",
+    "DynamicProxyWithAttrs",
+    "ObjBase",
+    "PyroURI",
+    "SynchronizedObjBase",
+    "getAttrProxyForURI",
+    "getProxyForURI",
+]

@@ -1,0 +1,367 @@
+"""The server's side of a call: from the frame that brings it, through the object's method, to the answer.
+
+`Dispatcher.serve` runs in the hub and only decides; everything that may block or is somebody else's code (decoding arguments, the
+method, encoding its result, initTLS) runs in a worker.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from gpyro.configuration import Settings
+from gpyro.constants import RIF_Keywords, RIF_Varargs
+from gpyro.errors import SerializationError, SynchronizationError, WireError
+from gpyro.exposure import Members
+from gpyro.net.channel import Channel
+from gpyro.net.outgoing import HIGH_WATER
+from gpyro.net.stream import FORKED, TURN
+from gpyro.objects import HIDDEN, CallbackObjBase, ObjBase, SynchronizedObjBase
+from gpyro.synchronize import CallLock
+from gpyro.tls import CURRENT_CALL, Call, LocalStorage, Session
+from gpyro.util import formatTraceback
+from gpyro.wire import metadata
+from gpyro.wire.frames import FLAG_METADATA, SMALL_LIMIT, Frame, Kind, Rejection
+
+logger = logging.getLogger("gpyro.dispatch")
+
+FLAG_METHOD = 0x02
+"""On the answer to a GET: the name is a method, which has no value."""
+
+IS_UNKNOWN, IS_METHOD, IS_ATTRIBUTE = 0, 1, 2
+"""Answers to a DESCRIBE; 1 and 2 are Pyro 3's."""
+
+_RESULT, _CALL, _ONEWAY, _GET, _SET = int(Kind.RESULT), int(Kind.CALL), int(Kind.ONEWAY), int(Kind.GET), int(Kind.SET)
+
+
+class Rejected(Exception):
+    """A request that is not started: becomes a REJECTED answer."""
+
+    def __init__(self, code: Rejection, text: str) -> None:
+        super().__init__(code, text)
+        self.code = code
+        self.text = text
+
+
+class ObjectEntry:
+    """A connected object.
+
+    Attributes:
+        guid: its id.
+        name: the name it was connected under; None for a transient object.
+        obj: the object.
+        last_used: when it was connected or last called, as `time.time`.
+    """
+
+    __slots__ = ("_members", "_target_class", "dyncall", "guid", "last_used", "lock", "name", "obj")
+
+    def __init__(self, guid: str, name: str | None, obj: Any) -> None:
+        self.guid = guid
+        self.name = name
+        self.obj = obj
+        self.last_used = time.time()
+        self.lock: CallLock | None = obj._pyro_lock if isinstance(obj, SynchronizedObjBase) else None
+        self.dyncall = isinstance(obj, ObjBase) and type(obj).Pyro_dyncall is not ObjBase.Pyro_dyncall
+        self._target_class: type | None = None
+        self._members: Members | None = None
+
+    def target(self) -> Any:
+        """The object that calls go to: the delegate, if there is one."""
+        obj = self.obj
+        if isinstance(obj, ObjBase):
+            obj.lastUsed = self.last_used = time.time()
+            if obj.delegate is not None:
+                return obj.delegate
+        return obj
+
+    def members(self, target: Any) -> Members:
+        """What can be reached of `target`."""
+        cls = type(target)
+        if cls is not self._target_class or self._members is None:
+            self._members = Members(cls, HIDDEN if isinstance(target, ObjBase) else frozenset())
+            self._target_class = cls
+        return self._members
+
+
+class Dispatcher:
+    """The objects of one daemon, and what happens to calls of them. An `gpyro.net.channel.Acceptor`.
+
+    Attributes:
+        entries: the connected objects by id.
+        draining: new calls are refused.
+        on_activity: called in the hub once, when next a session is opened or a request arrives.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.entries: dict[str, ObjectEntry] = {}
+        self.draining = False
+        self.on_activity: Callable[[], None] | None = None
+        self._init_tls: Callable[[LocalStorage], object] | None = None
+        # One call at a time, with one storage for all, where calls of the daemon must not overlap.
+        self._gate = None if settings.PYRO_MULTITHREADED else CallLock()
+        self.shared_storage = None if settings.PYRO_MULTITHREADED else LocalStorage()
+
+    def set_init_tls(self, function: Callable[[LocalStorage], object]) -> None:
+        """Have `function` prepare the storage of each new session; the shared one is prepared at once."""
+        self._init_tls = function
+        if self.shared_storage is not None:
+            function(self.shared_storage)
+
+    # In the hub
+
+    def open_session(self, channel: Channel, session_id: int, body: bytes) -> Session:
+        """A proxy begins; its storage is prepared before its first call starts."""
+        session = Session(channel, session_id, body.decode("ascii", "replace"))
+        if self._init_tls is not None and self.shared_storage is None:
+            session.queue = deque()
+            channel.state.start(self._prepare_session, session)
+        if self.on_activity is not None:
+            self._notify()
+        return session
+
+    def close_session(self, channel: Channel, session: Session) -> None:
+        """A proxy, or its connection, is gone."""
+        session.end()
+
+    def serve(self, channel: Channel, frame: Frame) -> None:
+        """A request arrived: start it in a worker, unless it has to wait."""
+        session = channel.served.get(frame[3])
+        if session is None:
+            raise WireError(f"a call on session {frame[3]}, which is not open", "N3")
+        call = Call(session, frame)
+        if frame[0] != _ONEWAY:
+            channel.serving[frame[2]] = call
+        if session.queue is not None:
+            session.queue.append(call)
+        else:
+            channel.state.workers.start(self._run, call, None, {CURRENT_CALL: call})
+        if self.on_activity is not None:
+            self._notify()
+
+    def _notify(self) -> None:
+        notify, self.on_activity = self.on_activity, None
+        if notify is not None:
+            notify()
+
+    # In a worker
+
+    def _prepare_session(self, session: Session, _: Any) -> None:
+        try:
+            if self._init_tls is not None:
+                self._init_tls(session.storage)
+        except BaseException as error:
+            logger.warning("initTLS failed for %s", session.caller, exc_info=error)
+            session.failure = error
+        session.channel.state.run_in_hub(lambda: self._start_queued(session))
+
+    def _start_queued(self, session: Session) -> None:
+        """Let the calls start that waited in the session's queue, in their order, a turn's worth at a time. In the hub."""
+        state, queue = session.channel.state, session.queue
+        until = time.monotonic() + TURN
+        while queue:
+            call = queue.popleft()
+            state.workers.start(self._run, call, None, {CURRENT_CALL: call})
+            if time.monotonic() > until:
+                state.run_after(0, lambda: self._start_queued(session))
+                return
+        session.queue = None
+
+    def _run(self, call: Call, _: Any) -> None:
+        """The worker's task: carry out one request and answer it."""
+        frame, channel = call.frame, call.session.channel
+        if channel.closed and (frame[0] != _ONEWAY or channel.reason is FORKED):
+            return  # nobody is there for the answer; in a forked child the call is the parent's
+        kind, flags = _RESULT, 0
+        try:
+            body = frame[4]
+            if frame[1] & FLAG_METADATA:
+                body = self._read_metadata(call, body)
+            entry = self._admit(call)
+            lock = self._gate or entry.lock
+            if lock is not None:
+                flags, answer = self._run_locked(call, entry, body)
+            elif frame[0] == _CALL and not entry.dyncall:
+                # The usual case, in as few steps as can be.
+                try:
+                    method, arguments, keywords = channel.serializer.decode_call(body)
+                except SerializationError as error:
+                    raise Rejected(Rejection.UNREADABLE, str(error)) from None
+                target = entry.target()
+                is_oneway = entry.members(target).methods.get(method)
+                if is_oneway is None:
+                    raise self._unknown(entry, method)
+                if is_oneway:
+                    self._answer_early(call)
+                result = getattr(target, method)(*arguments, **keywords)
+                answer = channel.serializer.encode(result)
+            else:
+                flags, answer = self._perform(call, entry, body)
+        except BaseException as error:
+            kind, answer = self._failed(call, error)
+        if frame[0] == _ONEWAY:
+            channel.oneway_done(frame)
+            return
+        if channel.serving.get(frame[2]) is not call:
+            return  # answered early
+        if channel.out.size > HIGH_WATER:
+            turnstile = channel.wait_for_room()
+            channel.answer(frame, kind, answer, flags)
+            if turnstile is not None:
+                turnstile.passed()
+        else:
+            channel.answer(frame, kind, answer, flags)
+
+    def _read_metadata(self, call: Call, body: bytes) -> bytes:
+        try:
+            fields, body = metadata.split(body)
+        except WireError as error:
+            raise Rejected(Rejection.UNREADABLE, str(error)) from None
+        chain = fields.get(metadata.CHAIN, [])
+        if isinstance(chain, list) and all(isinstance(mark, bytes) for mark in chain):
+            call.chain = tuple(chain)
+        return body
+
+    def _admit(self, call: Call) -> ObjectEntry:
+        """The object that is called, if the call may start."""
+        if call.cancelled:
+            raise Rejected(Rejection.CANCELLED, "cancelled before it began")
+        if self.draining:
+            raise Rejected(Rejection.DRAINING, "the daemon is shutting down")
+        session = call.session
+        if session.failure is not None:
+            raise session.failure
+        entry = self.entries.get(session.object_id)
+        if entry is None:
+            raise Rejected(Rejection.UNKNOWN_OBJECT, "unknown object ID")
+        return entry
+
+    def _run_locked(self, call: Call, entry: ObjectEntry, body: bytes) -> tuple[int, bytes]:
+        """Carry out a request of an object, or a daemon, whose calls must not overlap."""
+        held: list[CallLock] = []
+        try:
+            for lock in (self._gate, entry.lock):
+                if lock is not None:
+                    lock.acquire(call)
+                    held.append(lock)
+        except SynchronizationError as error:
+            for lock in held:
+                lock.release()
+            raise Rejected(Rejection.REENTERED, str(error)) from None
+        try:
+            if call.cancelled:  # while it waited for its turn
+                raise Rejected(Rejection.CANCELLED, "cancelled before it began")
+            if self.shared_storage is not None:
+                call.storage = self.shared_storage
+                call.storage.caller = call.session.caller
+            return self._perform(call, entry, body)
+        finally:
+            for lock in reversed(held):
+                lock.release()
+
+    def _perform(self, call: Call, entry: ObjectEntry, body: bytes) -> tuple[int, bytes]:
+        """Carry out any request; gives the flags and the body of its answer."""
+        kind = call.frame[0]
+        serializer = call.session.channel.serializer
+        target = entry.target()
+        members = entry.members(target)
+        if kind in (_CALL, _ONEWAY):
+            try:
+                method, arguments, keywords = serializer.decode_call(body)
+            except SerializationError as error:
+                raise Rejected(Rejection.UNREADABLE, str(error)) from None
+            if method not in members.methods:
+                raise self._unknown(entry, method)
+            if kind == _CALL and members.methods[method]:
+                self._answer_early(call)
+            if entry.dyncall:
+                flags = RIF_Varargs | RIF_Keywords
+                result = entry.obj.Pyro_dyncall(method, flags, (tuple(arguments), keywords))
+            else:
+                result = getattr(target, method)(*arguments, **keywords)
+            return 0, b"" if kind == _ONEWAY else serializer.encode(result)
+        if kind == _SET:
+            return self._set(call, entry, target, members, body)
+        name = body.decode("utf-8", "replace")
+        if kind == _GET:
+            if name in members.methods:
+                return FLAG_METHOD, b""
+            if not members.has_attribute(target, name):
+                raise self._unknown(entry, name)
+            return 0, serializer.encode(getattr(target, name))
+        known = members.has_attribute(target, name)
+        return 0, bytes((IS_METHOD if name in members.methods else IS_ATTRIBUTE if known else IS_UNKNOWN,))
+
+    def _set(self, call: Call, entry: ObjectEntry, target: Any, members: Members, body: bytes) -> tuple[int, bytes]:
+        serializer = call.session.channel.serializer
+        try:
+            pair = serializer.decode(body)
+        except SerializationError as error:
+            raise Rejected(Rejection.UNREADABLE, str(error)) from None
+        if not (isinstance(pair, list) and len(pair) == 2 and isinstance(pair[0], str)):
+            raise Rejected(Rejection.UNREADABLE, "a SET that is no pair of a name and a value")
+        name, value = pair
+        if not members.has_attribute(target, name):
+            raise Rejected(Rejection.UNKNOWN_MEMBER, f"not an attribute: {_shown(name)} of {_class_name(entry)}")
+        setattr(target, name, value)
+        return 0, serializer.encode(None)
+
+    def _unknown(self, entry: ObjectEntry, name: str) -> Rejected:
+        return Rejected(Rejection.UNKNOWN_MEMBER, f"{_class_name(entry)} offers no {_shown(name)}")
+
+    def _answer_early(self, call: Call) -> None:
+        """A method marked one-way: its caller need not wait."""
+        channel = call.session.channel
+        channel.answer(call.frame, _RESULT, channel.serializer.encode(None))
+
+    # Errors
+
+    def _failed(self, call: Call, error: BaseException) -> tuple[int, bytes]:
+        """The answer for a request that raised; whatever it was, the server goes on."""
+        channel, frame = call.session.channel, call.frame
+        if isinstance(error, Rejected):
+            if frame[0] == _ONEWAY:
+                logger.warning("one-way call on %s refused: %s", call.session.object_id, error.text)
+            return Kind.REJECTED, bytes((error.code,)) + error.text.encode("utf-8", "replace")[: SMALL_LIMIT - 4]
+        if isinstance(error, KeyboardInterrupt):
+            channel.state.interrupt(error)
+        entry = self.entries.get(call.session.object_id)
+        what = f"call {frame[2]}" if frame[0] != _ONEWAY else "one-way call"
+        logger.warning(
+            "%s of session %d from %s on %s raised %s",
+            what,
+            frame[3],
+            channel.address,
+            _class_name(entry) if entry else call.session.object_id,
+            type(error).__name__,
+            exc_info=error,
+        )
+        if entry is not None and isinstance(entry.obj, CallbackObjBase) and not isinstance(error, channel.hub.SYSTEM_ERROR):
+            trace = error.__traceback__
+            channel.state.run_in_hub(lambda: channel.hub.handle_error(entry.obj, type(error), error, trace))
+        return Kind.ERROR, channel.serializer.encode_error(error, _remote_lines(error))
+
+
+def _remote_lines(error: BaseException) -> list[str]:
+    """The traceback for the caller, from the method on: how the call got there is gpyro's business."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_frame.f_globals.get("__name__") == __name__ and trace.tb_next is not None:
+        trace = trace.tb_next
+    try:
+        return formatTraceback(type(error), error, trace)
+    except Exception:  # an exception whose own text cannot be made
+        return [f"{type(error).__name__}\n"]
+
+
+def _class_name(entry: ObjectEntry) -> str:
+    obj = entry.obj
+    target = obj.delegate if isinstance(obj, ObjBase) and obj.delegate is not None else obj
+    return type(target).__name__
+
+
+def _shown(name: str) -> str:
+    return repr(name if len(name) <= 80 else name[:77] + "...")
+

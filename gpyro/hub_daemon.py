@@ -1,0 +1,460 @@
+"""The daemon: makes objects reachable for other processes, with connections and calls as greenlets of one gevent loop."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+import weakref
+from collections.abc import Callable, Iterable
+from types import TracebackType
+from typing import Any
+
+import gevent
+from gevent.event import Event
+
+from gpyro.configuration import config
+from gpyro.constants import INTERNAL_DAEMON_GUID
+from gpyro.dispatch import Dispatcher, ObjectEntry
+from gpyro.errors import DaemonError, NamingError, ProtocolError
+from gpyro.exposure import expose
+from gpyro.guid import getGUID
+from gpyro.net.bind import bind
+from gpyro.net.channel import Channel
+from gpyro.net.hub import HubState, hub_state
+from gpyro.net.listener import Listener
+from gpyro.net.stream import READ
+from gpyro.objects import ObjBase
+from gpyro.proxy import DynamicProxy, DynamicProxyWithAttrs
+from gpyro.pyrouri import PyroURI
+from gpyro.tls import LocalStorage, getLocalStorage
+from gpyro.util import log
+
+DRAIN_INTERVAL = 0.02
+"""Seconds between looks at the running calls while a daemon drains."""
+
+
+def _always() -> bool:
+    return True
+
+
+@expose("getRegistered", "ResolvePYROLOC")
+class DaemonServant:
+    """The small object that represents a daemon to clients."""
+
+    def __init__(self, dispatcher: Dispatcher) -> None:
+        self._entries = weakref.proxy(dispatcher)
+
+    def getRegistered(self) -> dict[str, str | None]:
+        """Object id -> name of everything that is connected."""
+        return {guid: entry.name for guid, entry in self._entries.entries.items()}
+
+    def ResolvePYROLOC(self, name: str) -> str:
+        """The id of the object that was connected under exactly this name.
+
+        Raises:
+            NamingError: there is none.
+        """
+        for guid, entry in self._entries.entries.items():
+            if entry.name == name:
+                return str(guid)
+        raise NamingError("no object found by this name", name)
+
+
+class Daemon:
+    """Serves objects to other processes.
+
+    It listens from its making on, and answers as soon as a loop runs: `requestLoop` in the main program, `start` inside a program
+    that runs gevent's loop anyway. The hub is taken then, so a daemon may be made in one thread and run in another. Connecting and
+    disconnecting objects and `shutdown` work from any thread, and from signal handlers.
+
+    Keep a reference to it: an unreferenced daemon that is not running is closed by Python's garbage collection.
+
+    Attributes:
+        hostname: what its URIs say as host.
+        port: the port it listens on; 0 for a Unix socket.
+        protocol: ``PYRO``.
+        threaded: whether calls overlap (PYRO_MULTITHREADED).
+    """
+
+    def __init__(
+        self,
+        protocol: str = "PYRO",
+        host: str | None = None,
+        port: int = 0,
+        norange: int = 0,
+        publishhost: str | None = None,
+    ) -> None:
+        """Bind and listen.
+
+        Args:
+            protocol: only ``PYRO``.
+            host: interface to bind: a name, an IP address, or ``./u:`` and the path of a Unix socket. None stands for PYRO_HOST, and
+                an empty one for the loopback interface.
+            port: first port to try; 0 for PYRO_PORT, and with `norange` for one that the system chooses.
+            norange: true for exactly that port, instead of the next free one of PYRO_PORT_RANGE.
+            publishhost: the host that URIs say, for NAT; None for PYRO_PUBLISHHOST, else `host`.
+
+        Raises:
+            DaemonError: it cannot be bound; the text says why.
+            ProtocolError: an unsupported protocol.
+        """
+        if protocol != "PYRO":
+            raise ProtocolError(f"unsupported protocol: {protocol!r}")
+        self._closed = False
+        self.settings = settings = config.snapshot()
+        self.protocol = protocol
+        self.threaded = settings.PYRO_MULTITHREADED
+        host = settings.PYRO_HOST if host is None else host
+        bound = bind(host, port or 0, bool(norange), publishhost or settings.PYRO_PUBLISHHOST, settings)
+        self.hostname, self.port = bound.hostname, bound.port
+        self._dispatcher = Dispatcher(settings)
+        self._listener = Listener(bound.sock, settings, self._dispatcher, bound.unix)
+        self._state: HubState | None = None
+        self._process = os.getpid()
+        self._ids: dict[int, str] = {}
+        self._transients_age = 0.0
+        self._stop_asked = False
+        self._looping = False
+        self._woken: Event | None = None
+        self._stopping: Event | None = None
+        self._add(INTERNAL_DAEMON_GUID, "__daemon__", DaemonServant(self._dispatcher))
+
+    def __repr__(self) -> str:
+        state = "closed" if self._closed else "running" if self._state else "listening"
+        return f"<Daemon at {self.hostname}:{self.port} {state}>"
+
+    def __reduce__(self) -> Any:
+        raise TypeError("a daemon cannot be pickled or copied")
+
+    # Objects
+
+    def connect(self, obj: Any, name: str | None = None) -> PyroURI:
+        """Make an object reachable.
+
+        Args:
+            obj: an `ObjBase`, or any other object, whose public methods are reachable then.
+            name: what to find it by; an object without name is transient, see `setTransientsCleanupAge`.
+
+        Returns:
+            The URI for its proxies.
+
+        Raises:
+            DaemonError: the name is taken by another object here, or ``ObjBase.__init__`` did not run.
+        """
+        if isinstance(obj, ObjBase) and "objectGUID" not in obj.__dict__:
+            raise DaemonError(f"{type(obj).__name__}.__init__ did not call ObjBase.__init__")
+        known = self._ids.get(id(obj))
+        guid = known or (obj.GUID() if isinstance(obj, ObjBase) else getGUID())
+        if name is not None:
+            for other in list(self._dispatcher.entries.values()):
+                if other.name == name and other.obj is not obj:
+                    raise DaemonError(f"the name {name!r} is taken by another object of this daemon")
+            log.warning("%r is connected as %r, but no name server is in use", type(obj).__name__, name)
+        entry = self._dispatcher.entries.get(guid)
+        if entry is not None and entry.obj is obj:
+            entry.name = name
+        elif entry is not None:
+            raise DaemonError(f"the object id {guid} is taken by another object of this daemon")
+        else:
+            self._add(guid, name, obj)
+        if isinstance(obj, ObjBase):
+            obj.setPyroDaemon(self)
+        return self._uri(guid)
+
+    def _add(self, guid: str, name: str | None, obj: Any) -> None:
+        self._ids[id(obj)] = guid
+        self._dispatcher.entries[guid] = ObjectEntry(guid, name, obj)
+
+    def disconnect(self, obj: Any) -> None:
+        """Make an object unreachable; calls of it that run go on.
+
+        Args:
+            obj: the object or its id.
+
+        Raises:
+            KeyError: it is not connected.
+        """
+        guid = obj if isinstance(obj, str) else self._ids.get(id(obj), "")
+        if guid == INTERNAL_DAEMON_GUID:
+            return
+        entry = self._dispatcher.entries.pop(guid, None)
+        if entry is None:
+            raise KeyError(f"{obj!r} is not connected to this daemon")
+        self._ids.pop(id(entry.obj), None)
+        if isinstance(entry.obj, ObjBase):
+            entry.obj.setPyroDaemon(None)
+
+    def getRegistered(self) -> dict[str, str | None]:
+        """Object id -> name of all connected objects, this daemon's own servant included; None for transient ones."""
+        return {guid: entry.name for guid, entry in list(self._dispatcher.entries.items())}
+
+    @property
+    def implementations(self) -> dict[str, tuple[Any, str | None]]:
+        """Object id -> object and name."""
+        return {guid: (entry.obj, entry.name) for guid, entry in list(self._dispatcher.entries.items())}
+
+    def getLocalObject(self, guid: str) -> Any:
+        """The connected object with this id. Raises KeyError if there is none."""
+        return self._dispatcher.entries[guid].obj
+
+    def getLocalObjectForProxy(self, proxy: DynamicProxy) -> Any:
+        """The connected object that `proxy` stands for. Raises KeyError if there is none."""
+        return self.getLocalObject(proxy.objectID)
+
+    def getProxyForObj(self, obj: Any) -> DynamicProxy:
+        """A new proxy for a connected object. Raises KeyError if it is not connected."""
+        return DynamicProxy(self._uri(self._ids[id(obj)]))
+
+    def getAttrProxyForObj(self, obj: Any) -> DynamicProxyWithAttrs:
+        """A new proxy with attribute access for a connected object. Raises KeyError if it is not connected."""
+        return DynamicProxyWithAttrs(self._uri(self._ids[id(obj)]))
+
+    def _uri(self, guid: str) -> PyroURI:
+        return PyroURI(self.hostname, guid, self.port, self.protocol)
+
+    def ResolvePYROLOC(self, name: str) -> str:
+        """The id of the object that was connected under this name. Raises NamingError if there is none."""
+        return DaemonServant(self._dispatcher).ResolvePYROLOC(name)
+
+    def getLocalStorage(self) -> LocalStorage:
+        """The storage of the current call's session, or the one of all calls where calls do not overlap."""
+        return self._dispatcher.shared_storage or getLocalStorage()
+
+    def setInitTLS(self, func: Callable[[LocalStorage], object]) -> None:
+        """Have ``func(storage)`` run for each new session before its first call, or once and now where calls do not overlap.
+
+        Raises:
+            TypeError: it is not callable.
+        """
+        if not callable(func):
+            raise TypeError("initTLS must be callable object")
+        self._dispatcher.set_init_tls(func)
+
+    # Transient objects
+
+    def setTransientsCleanupAge(self, secs: float) -> None:
+        """Disconnect objects without name that were not called for `secs` seconds, and call their ``_gotReaped``; 0 never does."""
+        self._transients_age = secs
+        if self._state is not None and secs:
+            self._plan_reaping(self._state)
+
+    def _plan_reaping(self, state: HubState) -> None:
+        me = weakref.ref(self)
+        age = self._transients_age
+
+        def reap() -> None:
+            daemon = me()
+            if daemon is not None and not daemon._closed and daemon._transients_age == age:
+                state.start(lambda first, second: daemon.reapUnusedTransients())
+                daemon._plan_reaping(state)
+
+        state.call_soon(lambda: state.run_after(age / 5, reap))
+
+    def reapUnusedTransients(self) -> None:
+        """Disconnect the objects without name that were not called for the set time."""
+        oldest = time.time() - self._transients_age
+        for guid, entry in list(self._dispatcher.entries.items()):
+            if entry.name is None and self._transients_age and entry.last_used < oldest:
+                self.disconnect(guid)
+                if isinstance(entry.obj, ObjBase):
+                    entry.obj._gotReaped()
+
+    # Running
+
+    @property
+    def connections(self) -> list[Channel]:
+        """The open connections."""
+        return list(self._listener.channels)
+
+    def start(self) -> None:
+        """Serve in the loop of the current thread, without blocking; for programs that run gevent's loop anyway.
+
+        Raises:
+            DaemonError: the daemon is closed, or runs in another thread.
+        """
+        self._attach()
+        self._listener.keep = self
+
+    def _attach(self) -> HubState:
+        if self._closed:
+            raise DaemonError("the daemon is closed")
+        state = hub_state()
+        if self._state is None:
+            self._state = state
+            self._listener.start(state)
+            if self._transients_age:
+                self._plan_reaping(state)
+        elif self._state is not state:
+            raise DaemonError("the daemon runs in another thread")
+        return state
+
+    def requestLoop(
+        self,
+        condition: Callable[[], Any] = _always,
+        timeout: float | None = 3,
+        others: Iterable[Any] = (),
+        callback: Callable[[list[Any]], object] | None = None,
+    ) -> None:
+        """Serve until `shutdown`, SIGTERM (which drains), or until `condition` is false.
+
+        Args:
+            condition: looked at after each turn of the loop in which something arrived, and every `timeout` seconds.
+            timeout: seconds; None for ever.
+            others: sockets, pipes or other things with ``fileno()`` to wait for, too.
+            callback: called with the list of those that are readable.
+
+        Raises:
+            KeyboardInterrupt: Ctrl-C; the daemon still has to be shut down.
+            ProtocolError: `others` without `callback`.
+        """
+        others = list(others)
+        if others and callback is None:
+            raise ProtocolError("callback required")
+        state = self._attach()
+        self._woken = woken = Event()
+        self._looping = True
+        restore = self._answer_sigterm()
+        watchers = [state.loop.io(_descriptor(thing), READ) for thing in others]
+        ready: list[Any] = []
+        try:
+            while not self._stop_asked and not self._closed and condition():
+                for watcher, thing in zip(watchers, others, strict=True):
+                    watcher.start(self._other_ready, watcher, thing, ready)
+                if condition is not _always:
+                    self._dispatcher.on_activity = woken.set
+                woken.wait(timeout)
+                woken.clear()
+                if ready and callback is not None:
+                    found = ready[:]
+                    ready.clear()
+                    callback(found)
+        finally:
+            self._looping = False
+            self._woken = None
+            self._dispatcher.on_activity = None
+            for watcher in watchers:
+                watcher.stop()
+                watcher.close()
+            restore()
+        if self._stop_asked and os.getpid() == self._process:
+            self.stop()
+
+    def _other_ready(self, watcher: Any, thing: Any, ready: list[Any]) -> None:
+        watcher.stop()  # level-triggered: it would fire until the callback has read it
+        ready.append(thing)
+        if self._woken is not None:
+            self._woken.set()
+
+    def _answer_sigterm(self) -> Callable[[], None]:
+        """Let SIGTERM drain while the loop runs, if the program left it alone; gives what undoes that."""
+        if (
+            threading.current_thread() is not threading.main_thread()
+            or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL
+        ):
+            return _nothing
+        signal.signal(signal.SIGTERM, lambda number, frame: self.shutdown())
+        return lambda: _restore_sigterm()
+
+    def shutdown(self, disconnect: bool = False) -> None:
+        """Ask the loop to end: running calls are finished, new ones refused. Does not wait, works from anywhere.
+
+        Args:
+            disconnect: also forget all objects now.
+        """
+        self._stop_asked = True
+        if disconnect:
+            for guid in list(self._dispatcher.entries):
+                if guid != INTERNAL_DAEMON_GUID:
+                    self.disconnect(guid)
+        state = self._state
+        if state is None or self._process != os.getpid():
+            self.closedown()
+        elif not state.closed:
+            state.call_soon(self._shut_down_soon)
+
+    def _shut_down_soon(self) -> None:
+        if self._looping:
+            if self._woken is not None:
+                self._woken.set()
+        elif self._state is not None and not self._closed:
+            self._state.start(lambda first, second: self.stop())
+
+    def stop(self, grace: float | None = None) -> None:
+        """Stop serving: accept no more, tell the clients, finish running calls, then close. May be called again.
+
+        Args:
+            grace: seconds that running calls get; None for PYRO_DRAIN_TIMEOUT.
+        """
+        if self._closed:
+            return
+        state = self._state
+        if state is None or state is not hub_state():
+            self.closedown()
+            return
+        if self._stopping is not None:
+            self._stopping.wait()
+            return
+        self._stopping = stopped = Event()
+        try:
+            self._listener.stop_accepting()
+            self._dispatcher.draining = True
+            self._listener.say_goodbye()
+            limit = time.monotonic() + (self.settings.PYRO_DRAIN_TIMEOUT if grace is None else grace)
+            while any(channel.serving or channel.in_calls or channel.out.size for channel in self._listener.channels):
+                left = limit - time.monotonic()
+                if left <= 0:
+                    break
+                gevent.sleep(min(left, DRAIN_INTERVAL))
+        finally:
+            self.closedown()
+            stopped.set()
+
+    def closedown(self, nolog: int = 0) -> None:
+        """Close at once: the listening socket and all connections. May be called again, and from any thread."""
+        if self._closed:
+            return
+        self._closed = True
+        self._listener.keep = None
+        state, listener = self._state, self._listener
+        if state is None or state.closed or self._process != os.getpid():
+            if self._process == os.getpid():
+                listener.close()
+        elif state is hub_state():
+            listener.close()
+        else:
+            state.call_soon(listener.close)
+        if self._woken is not None and state is not None:
+            state.call_soon(self._woken.set)
+
+    def __enter__(self) -> Daemon:
+        self.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.stop()
+
+    def __del__(self) -> None:
+        # In the process that made it only; in any thread, so the hub is left word.
+        if getattr(self, "_closed", True) or self._process != os.getpid():
+            return
+        self._closed = True
+        if self._state is None:
+            self._listener.close()
+        elif not self._state.closed:
+            self._state.call_soon(self._listener.close)
+
+
+def _descriptor(thing: Any) -> int:
+    return thing if isinstance(thing, int) else int(thing.fileno())
+
+
+def _nothing() -> None:
+    pass
+
+
+def _restore_sigterm() -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+

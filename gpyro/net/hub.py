@@ -1,0 +1,265 @@
+"""What gpyro keeps for each hub: the receive buffer, the workers, the open channels, and the way in from other threads.
+
+The state belongs to the hub of one OS thread and is reached by `hub_state`. It is made at the first use in that thread, and
+ends with the thread: a hub that only gpyro caused is then destroyed, so that short threads leave no descriptor behind.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import weakref
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+from gevent import get_hub, monkey
+from gevent._hub_local import get_hub_if_exists
+from gevent.hub import Hub
+
+from gpyro.net.workers import WorkerPool
+
+if TYPE_CHECKING:
+    from gpyro.net.stream import FrameStream
+
+logger = logging.getLogger("gpyro.net")
+
+RECEIVE_SIZE = 256 * 1024
+"""Bytes that one read takes at most. One buffer serves all channels of a hub, so that reading allocates nothing."""
+
+MAX_REPORTS = 1000
+"""Log entries that may wait for the reporting worker; beyond that they are counted only."""
+
+_all_states: weakref.WeakSet[HubState] = weakref.WeakSet()
+
+
+class Part(Protocol):
+    """Something that lives on a hub as long as gpyro's state there."""
+
+    def __init__(self, state: HubState, /) -> None: ...
+
+    def close(self) -> None:
+        """End it. On the hub's own thread."""
+
+    def forked(self) -> None:
+        """In the child of a fork: what it has belongs to the parent. Must only mark."""
+
+    def close_inherited(self) -> None:
+        """In the child of a fork, when its loop is its own: let go of descriptors."""
+
+
+P = TypeVar("P", bound=Part)
+
+
+class HubState:
+    """gpyro's belongings on one hub. Use `hub_state` to get it.
+
+    Attributes:
+        hub: the hub.
+        loop: its event loop.
+        buffer, view: what reads go into; what they leave must be copied out before the callback ends.
+        workers: the greenlets that calls run in.
+        streams: the open connections of this hub.
+    """
+
+    def __init__(self, hub: Hub) -> None:
+        self.hub = hub
+        self.loop = hub.loop
+        self.buffer = bytearray(RECEIVE_SIZE)
+        self.view = memoryview(self.buffer)
+        self.workers = WorkerPool(hub, self.task_escaped)
+        self.streams: set[FrameStream] = set()
+        self._parts: dict[type[Part], Part] = {}
+        self.closed = False
+        self.process = os.getpid()
+        self._calls: deque[Callable[[], object]] = deque()
+        self._reports: deque[Callable[[], object]] = deque()
+        self._reporting = False
+        self._reports_lost = 0
+        self._wake = self.loop.async_(ref=False)
+        self._wake.start(self._run_calls)
+        self.listeners: set[Part] = set()
+        _all_states.add(self)
+
+    # In from elsewhere
+
+    def call_soon(self, function: Callable[[], object]) -> None:
+        """Run `function` in the hub soon. May be called from any thread, signal handler or finaliser."""
+        self._calls.append(function)
+        if not self.closed:
+            self._wake.send()
+
+    def _run_calls(self) -> None:
+        while self._calls:
+            function = self._calls.popleft()
+            try:
+                function()
+            except BaseException as error:
+                self.escaped(error)
+
+    # Work outside the hub
+
+    def start(self, function: Callable[[Any, Any], None], first: Any = None, second: Any = None) -> None:
+        """Run ``function(first, second)`` in a worker of its own. Only from the hub."""
+        self.workers.start(function, first, second, {})
+
+    def run_in_hub(self, function: Callable[[], object]) -> None:
+        """Run `function` in the hub in this turn of the loop, wherever on this thread the caller is."""
+        self.loop.run_callback(self._guarded, function)
+
+    def _guarded(self, function: Callable[[], object]) -> None:
+        try:
+            function()
+        except BaseException as error:
+            self.escaped(error)
+
+    def run_after(self, seconds: float, function: Callable[[], object]) -> None:
+        """Run `function` in the hub after `seconds`; with 0 after the loop has polled once, unlike `run_in_hub`."""
+        timer = self.loop.timer(seconds)
+
+        def run() -> None:
+            timer.close()
+            self._guarded(function)
+
+        timer.start(run)
+
+    def report(self, log: Callable[..., object], *arguments: Any) -> None:
+        """Call a logging function outside the hub, for its handlers may block. May be called from anywhere on this thread."""
+        if len(self._reports) >= MAX_REPORTS:
+            self._reports_lost += 1
+            return
+        self._reports.append(lambda: log(*arguments))
+        if not self._reporting:
+            self._reporting = True
+            self.loop.run_callback(self._start_reporting)
+
+    def _start_reporting(self) -> None:
+        self._guarded(lambda: self.start(self._write_reports))
+
+    def _write_reports(self, first: Any, second: Any) -> None:
+        try:
+            while self._reports:
+                try:
+                    self._reports.popleft()()
+                except Exception:  # a log handler that fails is its owner's to mend
+                    continue
+            if self._reports_lost:
+                lost, self._reports_lost = self._reports_lost, 0
+                logger.warning("%d log entries dropped: the log was slower than what it had to say", lost)
+        finally:
+            self._reporting = False
+
+    # What must not get out
+
+    def escaped(self, error: BaseException) -> None:
+        """Deal with an exception that reached a hub callback: Ctrl-C goes to the main greenlet, anything else is logged."""
+        if isinstance(error, KeyboardInterrupt):
+            self.interrupt(error)
+            return
+        self.report(lambda: logger.error("unexpected error in the hub", exc_info=error))
+
+    def task_escaped(self, error: BaseException) -> None:
+        """Deal with an exception that a worker's task let out."""
+        self.escaped(error)
+
+    def interrupt(self, error: KeyboardInterrupt) -> None:
+        """Raise Ctrl-C in the main greenlet at the next turn of the loop, as gevent does with one that reaches the hub."""
+        hub = self.hub
+        if not self.closed:
+            hub.loop.run_callback(hub.handle_system_error, KeyboardInterrupt, error)
+
+    # The end
+
+    def part(self, kind: type[P]) -> P:
+        """The one instance of `kind` on this hub, made if need be; it lives until this state closes."""
+        made = self._parts.get(kind)
+        if made is None:
+            made = self._parts[kind] = kind(self)
+        return made  # type: ignore[return-value]
+
+    def close(self) -> None:
+        """Close everything on this hub. Only on its own thread."""
+        if self.closed:
+            return
+        self.closed = True
+        for stream in list(self.streams):
+            stream.close("its thread ended")
+        for part in [*self.listeners, *self._parts.values()]:
+            part.close()
+        self.workers.close()
+        self._wake.stop()
+        self._wake.close()
+        if getattr(self.hub, _ATTRIBUTE, None) is self:
+            delattr(self.hub, _ATTRIBUTE)
+
+    def forked(self) -> None:
+        """In the child of a fork: what is open belongs to the parent.
+
+        Only marks, for the loop still shares the parent's descriptors until `gevent.reinit`; the descriptors are closed
+        at the first turn of the loop, which comes after it.
+        """
+        self.process = os.getpid()
+        self._calls.clear()
+        self._reports.clear()
+        inherited = [*self.streams, *self.listeners, *self._parts.values()]
+        self.streams.clear()
+        self.listeners.clear()
+        self._parts.clear()
+        for thing in inherited:
+            thing.forked()
+        self.loop.run_callback(_close_inherited, inherited)
+
+
+_ATTRIBUTE = "gpyro_state"
+
+
+class _ThreadEnd:
+    """Sits in a thread's local storage and closes that thread's state when the thread ends."""
+
+    def __init__(self, state: HubState, owns_hub: bool) -> None:
+        self.state = state
+        self.owns_hub = owns_hub
+
+    def __del__(self) -> None:
+        if self.state.process != os.getpid():
+            return
+        self.state.close()
+        if self.owns_hub and self.state.hub.loop is not None:
+            self.state.hub.destroy(destroy_loop=True)
+
+
+# Real threads, also in a patched process: there `threading.local` would be the greenlet's.
+_thread_local = monkey.get_original("threading", "local")()
+
+
+def hub_state() -> HubState:
+    """gpyro's state on the hub of the current thread, made if need be."""
+    hub = get_hub_if_exists()
+    if hub is not None:
+        state: HubState | None = getattr(hub, _ATTRIBUTE, None)
+        if state is not None:
+            return state
+    return _make_state(hub is None)
+
+
+def _make_state(owns_hub: bool) -> HubState:
+    hub = get_hub()
+    state = HubState(hub)
+    setattr(hub, _ATTRIBUTE, state)
+    if not hub.main_hub:
+        _thread_local.end = _ThreadEnd(state, owns_hub)
+    return state
+
+
+def _close_inherited(things: list[Any]) -> None:
+    for thing in things:
+        thing.close_inherited()
+
+
+def _mark_forked() -> None:
+    """In the child of a fork, before any other code of it."""
+    for state in list(_all_states):
+        state.forked()
+
+
+os.register_at_fork(after_in_child=_mark_forked)

@@ -1,0 +1,111 @@
+"""What a channel still has to send: gathered, sent without copying twice, and bounded by a water mark."""
+
+from __future__ import annotations
+
+from collections import deque
+from itertools import islice
+from typing import Protocol
+
+GATHER_SIZE = 64 * 1024
+"""Bytes of output that leave at once even while more is being produced."""
+
+JOIN_SIZE = 256 * 1024
+"""Output up to this is joined into one piece for one `send`; more goes piecewise by `sendmsg`, uncopied."""
+
+HIGH_WATER = 1024 * 1024
+"""Unsent bytes at which those who produce more have to wait."""
+
+LOW_WATER = 256 * 1024
+"""Unsent bytes at which they may go on."""
+
+MAX_PIECES = 1024  # what the kernel takes in one sendmsg (IOV_MAX)
+_TURN_SIZE = 4 * 1024 * 1024  # sent in one callback at most, so that one fast reader does not hold the others
+
+
+class SendingSocket(Protocol):
+    """What is needed of a socket here."""
+
+    def send(self, data: bytes | memoryview, /) -> int: ...
+
+    def sendmsg(self, buffers: list[memoryview], /) -> int: ...
+
+
+class Outgoing:
+    """The unsent output of one channel.
+
+    Attributes:
+        size: unsent bytes.
+        sent: bytes that the kernel has taken since the channel was opened.
+        blocked: the kernel takes no more at present; sending goes on with `resume` when the socket is writable.
+    """
+
+    __slots__ = ("_pieces", "_rest", "blocked", "sent", "size")
+
+    def __init__(self) -> None:
+        self.size = 0
+        self.sent = 0
+        self.blocked = False
+        self._pieces: list[bytes] = []
+        # Made only when the kernel did not take everything, for few channels ever need it.
+        self._rest: deque[memoryview] | None = None
+
+    def add(self, data: bytes) -> None:
+        """Append bytes."""
+        self._pieces.append(data)
+        self.size += len(data)
+
+    def add_pair(self, header: bytes, body: bytes) -> None:
+        """Append a header and a large body without joining them."""
+        self._pieces.append(header)
+        self._pieces.append(body)
+        self.size += len(header) + len(body)
+
+    def flush(self, sock: SendingSocket) -> None:
+        """Send what there is, as far as the kernel takes it.
+
+        Raises:
+            OSError: the connection is gone.
+        """
+        pieces = self._pieces
+        if not pieces or self.blocked:
+            return
+        self._pieces = []
+        if self.size <= JOIN_SIZE:
+            data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+            try:
+                count = sock.send(data)
+            except (BlockingIOError, InterruptedError):
+                count = 0
+            self.sent += count
+            self.size -= count
+            if count == len(data):
+                return
+            self._rest = deque((memoryview(data)[count:],))
+        else:
+            self._rest = deque(map(memoryview, pieces))
+        self.resume(sock)
+
+    def resume(self, sock: SendingSocket) -> None:
+        """Send on after the kernel had not taken everything; `blocked` says whether it has now.
+
+        Raises:
+            OSError: the connection is gone.
+        """
+        rest = self._rest
+        assert rest is not None
+        budget = _TURN_SIZE
+        while rest and budget > 0:
+            try:
+                count = sock.sendmsg(list(islice(rest, MAX_PIECES)))
+            except (BlockingIOError, InterruptedError):
+                break
+            self.sent += count
+            self.size -= count
+            budget -= count
+            while rest and count >= len(rest[0]):
+                count -= len(rest.popleft())
+            if count:
+                rest[0] = rest[0][count:]
+        self.blocked = bool(rest)
+        if not rest:
+            self._rest = None

@@ -1,0 +1,316 @@
+"""A stream of frames over one socket, driven from the hub: reading in turns, sending gathered, ending with a reason.
+
+One read watcher is started once and called back in the hub; no greenlet sits in ``recv``, so an idle connection costs a few
+small objects. All callbacks are total: whatever happens ends in closing with a reason, because an exception that left a read
+callback would stop gevent's watcher and every later call would hang.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+from collections.abc import Callable
+from time import monotonic
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from gpyro.errors import WireError
+from gpyro.net.hub import HubState
+from gpyro.net.outgoing import GATHER_SIZE, LOW_WATER, Outgoing
+from gpyro.wire.connection import Connection
+from gpyro.wire.foreign import ForeignProtocolError
+from gpyro.wire.frames import Frame, Refusal
+
+if TYPE_CHECKING:
+    import _socket
+
+logger = logging.getLogger("gpyro.net")
+
+TURN = 0.005
+"""Seconds that one stream may hold the hub with the frames of one read; the rest waits for its next turn."""
+
+GOODBYE = 1.0
+"""Seconds that a peer gets to read why it is sent away, before the socket is closed."""
+
+FORKED = "this process was forked from the one that has the connection"
+
+READ, WRITE = 1, 2  # what a loop's io watcher waits for
+
+
+class FrameStream:
+    """One socket with its watchers and buffers. Everything happens on the thread of `state`.
+
+    Attributes:
+        state: gpyro's belongings on the hub of this stream.
+        sock: the socket, an original one of the interpreter, non-blocking.
+        wire: the protocol state.
+        out: the unsent output.
+        closed: nothing is read or sent any more.
+        dismissed: the peer is sent away and only gets a moment to read why; what it says is no longer read.
+        usable: new calls may be made on it.
+        reason: why it was closed or is dismissed, for people.
+        unproven: something was sent since the peer's system was last seen to have acknowledged everything.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_backlog",
+        "_flush_due",
+        "_gathering",
+        "_read_watcher",
+        "_timer",
+        "_turn_timer",
+        "_write_watcher",
+        "closed",
+        "dismissed",
+        "hub",
+        "loop",
+        "out",
+        "reason",
+        "sock",
+        "state",
+        "unproven",
+        "usable",
+        "wire",
+    )
+
+    handlers: ClassVar[tuple[Callable[[Any, Frame], None], ...]]
+    """What to do with a frame, by kind."""
+
+    def __init__(self, state: HubState, sock: _socket.socket, wire: Connection) -> None:
+        self.state = state
+        self.hub = state.hub
+        self.loop = state.loop
+        self.sock = sock
+        self.wire = wire
+        self.out = Outgoing()
+        self.closed = self.dismissed = self.unproven = False
+        self.usable = True
+        self.reason = ""
+        self._gathering = self._flush_due = False
+        # Parts that few streams need at a time are made when they do.
+        self._backlog: list[Frame] | None = None
+        self._timer: Any = None
+        self._turn_timer: Any = None
+        self._write_watcher: Any = None
+        self._read_watcher = self.loop.io(sock.fileno(), READ, ref=False)
+        self._read_watcher.start(self._on_readable)
+        state.streams.add(self)
+
+    # For the class above
+
+    def add_owed(self) -> None:
+        """Add to the output what is owed to the peer and was kept for the next flush."""
+
+    def on_room(self) -> None:
+        """The output is down after it had been full."""
+
+    def on_end(self) -> None:
+        """The stream is closed or dismissed: answer every waiter. Called once."""
+
+    # One timer
+
+    def start_timer(self, seconds: float, function: Callable[[], None]) -> None:
+        """Run `function` in the hub after `seconds`, unless `stop_timer` comes first. A channel has one such timer."""
+        self.stop_timer()
+        self._timer = self.loop.timer(seconds, ref=False)
+        self._timer.start(self._total, function)
+
+    def stop_timer(self) -> None:
+        """Forget what `start_timer` planned."""
+        if self._timer is not None:
+            self._timer.stop()
+            self._timer.close()
+            self._timer = None
+
+    def _total(self, function: Callable[[], None]) -> None:
+        try:
+            function()
+        except BaseException as error:
+            self._fail(error)
+
+    # Reading
+
+    def _on_readable(self) -> None:
+        try:
+            size = self.sock.recv_into(self.state.buffer)
+            if size:
+                if self.dismissed:
+                    return
+                frames = self.wire.feed(self.state.view, size)
+                if frames:
+                    self._work(frames)
+            else:
+                self.close("the peer closed the connection")
+        except (BlockingIOError, InterruptedError):
+            return
+        except BaseException as error:
+            self._fail(error)
+
+    def _work(self, frames: list[Frame]) -> None:
+        """Deal with frames, for one turn at most; output that they cause leaves in one piece at the end."""
+        handlers = self.handlers
+        until = monotonic() + TURN
+        self._gathering = True
+        done = 0
+        try:
+            for frame in frames:
+                done += 1
+                handlers[frame[0]](self, frame)
+                if self.closed or self.dismissed:
+                    return
+                if monotonic() > until:
+                    break
+        finally:
+            self._gathering = False
+        if done < len(frames):
+            self._work_later(frames[done:])
+        self.flush()
+
+    def _work_later(self, frames: list[Frame]) -> None:
+        """Go on with `frames` in the next turn, after other channels had theirs, and read no more until then."""
+        self._backlog = frames
+        self._read_watcher.stop()
+        if self._turn_timer is None:
+            # A zero timer lets the loop poll in between; run_callback would not.
+            self._turn_timer = self.loop.timer(0)
+        self._turn_timer.start(self._on_turn)
+
+    def _on_turn(self) -> None:
+        try:
+            frames, self._backlog = self._backlog, None
+            if self.closed or frames is None:
+                return
+            self._work(frames)
+            if self._backlog is None and not self.closed:
+                self._turn_timer.close()
+                self._turn_timer = None
+                self._read_watcher.start(self._on_readable)
+        except BaseException as error:
+            self._fail(error)
+
+    # Sending
+
+    def send(self, data: bytes) -> None:
+        """Queue bytes; they leave with the other output of this turn. Callable from any greenlet of this thread."""
+        if not self.closed:
+            self.out.add(data)
+            self._flush_soon()
+
+    def _flush_soon(self) -> None:
+        if self._gathering:
+            if self.out.size >= GATHER_SIZE:
+                self.flush()
+        elif not self._flush_due:
+            self._flush_due = True
+            self.loop.run_callback(self.flush)
+
+    def flush(self) -> None:
+        """Send what was gathered, as far as the kernel takes it; the rest goes when it takes more."""
+        self._flush_due = False
+        if self.closed:
+            return
+        self.add_owed()
+        out = self.out
+        try:
+            if not out.size or out.blocked:
+                return
+            out.flush(self.sock)
+            self.unproven = True
+            if out.blocked:
+                if self._write_watcher is None:
+                    self._write_watcher = self.loop.io(self.sock.fileno(), WRITE)
+                self._write_watcher.start(self._on_writable)
+        except BaseException as error:
+            self._fail(error)
+
+    def _on_writable(self) -> None:
+        try:
+            out = self.out
+            out.resume(self.sock)
+            self.unproven = True
+            if not out.blocked:
+                self._write_watcher.stop()
+                self.flush()
+            if out.size <= LOW_WATER:
+                self.on_room()
+        except BaseException as error:
+            self._fail(error)
+
+    # The end
+
+    def _fail(self, error: BaseException) -> None:
+        """An exception reached a callback: close with a reason, and tell the peer if it was its fault."""
+        if isinstance(error, KeyboardInterrupt):
+            self.state.interrupt(error)
+        elif isinstance(error, ForeignProtocolError):
+            self.dismiss(error.reply, str(error))
+        elif isinstance(error, WireError):
+            self.state.report(logger.debug, "%r broke a rule of the wire: %s", self, error)
+            self.dismiss(self.wire.goodbye(Refusal.BROKEN_RULE, str(error)), str(error))
+        elif isinstance(error, OSError):
+            self.close(_lost_text(error))
+        else:
+            self.state.escaped(error)
+            self.close(f"unexpected error: {error!r}")
+
+    def dismiss(self, last: bytes, reason: str) -> None:
+        """Send `last`, tell every waiter why, and close after the peer had a moment to read it.
+
+        Closing at once while the peer's bytes are still unread would reset the connection, and `last` would be lost.
+        """
+        if self.closed or self.dismissed:
+            return
+        self.reason = self.reason or reason
+        if last:
+            self.out.add(last)
+        self.flush()
+        if self.closed:
+            return
+        self.dismissed = True
+        self.usable = False
+        self._backlog = None
+        self.start_timer(GOODBYE, lambda: self.close(reason))
+        self.on_end()
+        if not self.out.size:
+            try:
+                self.sock.shutdown(1)  # no more from here, so a peer that reads to the end comes to it
+            except OSError:
+                self.close(reason)
+
+    def close(self, reason: str) -> None:
+        """Close at once and tell every waiter why. Does not wait; callable from any greenlet of this thread."""
+        if self.closed:
+            return
+        self.closed = True
+        self.usable = False
+        self.reason = self.reason or reason
+        self._stop_watchers()
+        self.sock.close()
+        self._backlog = None
+        self.state.streams.discard(self)
+        if not self.dismissed:
+            self.on_end()
+
+    def _stop_watchers(self) -> None:
+        self.stop_timer()
+        for watcher in (self._read_watcher, self._write_watcher, self._turn_timer):
+            if watcher is not None:
+                watcher.stop()
+                watcher.close()
+
+    def forked(self) -> None:
+        """In the child of a fork: the connection stays the parent's."""
+        self.closed = True
+        self.usable = False
+        self.reason = FORKED
+
+    def close_inherited(self) -> None:
+        """In the child of a fork, when its loop is its own: let go of the descriptor."""
+        self._stop_watchers()
+        self.sock.close()
+
+
+def _lost_text(error: OSError) -> str:
+    return errno.errorcode.get(error.errno or 0, "") + f" {error.strerror or error}" if error.errno else str(error)
+
+

@@ -1,0 +1,138 @@
+"""The greenlets that calls run in: pooled, and yet each as good as new.
+
+A greenlet that is made anew for each call would halve the throughput. A reused one must not carry anything of one call into
+the next: no `gevent.local`, no context variable, no spawn-tree local and no forgotten `gevent.Timeout`. Whatever a call leaves
+behind in its greenlet shows as a reference, a weak reference or an attribute, so a worker goes back to work only if it has none.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Any
+from weakref import getweakrefcount
+
+from gevent.hub import Hub
+from greenlet import getcurrent, greenlet
+
+Task = tuple[Callable[[Any, Any], None], Any, Any, dict[Any, Any]]
+
+MAX_IDLE = 256
+"""Idle workers kept per hub: each costs about 10 KiB of stack, and more calls than that seldom start in one turn."""
+
+_switch_to = greenlet.switch
+
+
+class Worker(greenlet):
+    """A greenlet that runs one task after another, each with empty context variables and spawn-tree locals of its own."""
+
+    __slots__ = ("pool", "spawn_tree_locals")
+
+    spawn_tree_locals: dict[Any, Any]
+
+    def __init__(self, pool: WorkerPool) -> None:
+        super().__init__(self.run_tasks, pool.hub)
+        self.pool: WorkerPool | None = pool
+
+    def throw(self, *arguments: Any) -> Any:
+        """As a greenlet's; what comes for a call that is over, such as its forgotten Timeout, is dropped."""
+        if self.dead:
+            return None
+        return super().throw(*arguments)
+
+    def run_tasks(self, task: Task | None) -> None:
+        """The worker's body: it is handed its first task at the first switch, and None when it is to end."""
+        pool = self.pool
+        assert pool is not None
+        hub, idle = pool.hub, pool.idle
+        while task is not None:
+            function, first, second, tree_locals = task
+            self.spawn_tree_locals = tree_locals
+            try:
+                function(first, second)
+            except BaseException as error:
+                pool.escaped(error)
+            if pool.closed or len(idle) >= MAX_IDLE:
+                break
+            # An empty context is made for the next task's first ContextVar.set; None is what a new greenlet has.
+            self.gr_context = None
+            del task, function, first, second, tree_locals
+            self.spawn_tree_locals = _NOTHING
+            idle.append(self)
+            try:
+                task = _switch_to(hub)
+            except BaseException:
+                # Something was thrown into an idle worker: the pool finds it dead and takes another.
+                break
+        self.pool = None
+        self.gr_context = None
+
+
+_NOTHING: dict[Any, Any] = {}
+
+
+class WorkerPool:
+    """The workers of one hub.
+
+    Attributes:
+        running: how many tasks have begun and not ended.
+    """
+
+    def __init__(self, hub: Hub, escaped: Callable[[BaseException], None]) -> None:
+        """`escaped` is told what a task let out, which none should."""
+        self.hub = hub
+        self.idle: list[Worker] = []
+        self.escaped = escaped
+        self.closed = False
+
+    def start(self, function: Callable[[Any, Any], None], first: Any, second: Any, tree_locals: dict[Any, Any]) -> None:
+        """Run ``function(first, second)`` in a worker; returns when it ends or first blocks. Only from the hub.
+
+        `tree_locals` become the task's `spawn_tree_locals`, which greenlets it spawns inherit.
+        """
+        idle = self.idle
+        while idle:
+            worker = idle.pop()
+            if (
+                sys.getrefcount(worker) == _IDLE_REFERENCES
+                and not worker.dead
+                and not worker.__dict__
+                and not getweakrefcount(worker)
+            ):
+                break
+            if not worker.dead:
+                worker.switch(None)
+        else:
+            worker = Worker(self)
+        worker.switch((function, first, second, tree_locals))
+
+    def close(self) -> None:
+        """End the idle workers, and the others when their task ends."""
+        self.closed = True
+        while self.idle:
+            worker = self.idle.pop()
+            if not worker.dead:
+                worker.switch(None)
+
+
+def _idle_references() -> int:
+    """How many references an untouched idle worker has when `WorkerPool.start` looks at it: measured, not guessed."""
+    counts: list[int] = []
+
+    class Probe(WorkerPool):
+        def look(self) -> None:
+            worker = self.idle.pop()
+            counts.append(sys.getrefcount(worker))
+            worker.switch(None)
+
+    def measure() -> None:
+        probe = Probe.__new__(Probe)
+        probe.hub, probe.idle, probe.closed, probe.escaped = getcurrent(), [], False, lambda error: None
+        Worker(probe).switch((lambda first, second: None, None, None, {}))
+        probe.look()
+
+    greenlet(measure).switch()
+    return counts[0]
+
+
+_IDLE_REFERENCES = _idle_references()

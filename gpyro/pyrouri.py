@@ -1,0 +1,107 @@
+"""`PyroURI`: a URI as programs hold it, with defaults and proxies. Parsing and printing are `gpyro.uri`'s."""
+
+from __future__ import annotations
+
+import functools
+from typing import TYPE_CHECKING, Any
+
+from gpyro import uri
+from gpyro.configuration import config
+from gpyro.errors import NamingError, URIError
+
+if TYPE_CHECKING:
+    from gpyro.proxy import DynamicProxy, DynamicProxyWithAttrs
+
+
+@functools.total_ordering
+class PyroURI:
+    """Where an object is. A proxy takes a copy, so one URI can make many.
+
+    Attributes:
+        protocol: ``PYRO``, ``PYROLOC``, ...
+        address: host, or ``./u:`` and the path of a Unix socket.
+        port: TCP port; 0 for a Unix socket.
+        objectID: the object's id; for PYROLOC the name it was connected under.
+    """
+
+    def __init__(self, host: str | PyroURI, objectID: str | int = 0, port: int = 0, prtcol: str = "PYRO") -> None:
+        """Copy a URI, parse a string that contains ``://``, or put one together from its parts.
+
+        Raises:
+            URIError: the URI, or a part of it, is malformed; the text says what.
+            TypeError: the port is no integer.
+        """
+        if isinstance(host, PyroURI):
+            self._set(host.protocol, host.address, host.port, host.objectID)
+        elif isinstance(host, str) and "://" in host:
+            self.reinitFromString(host)
+        else:
+            if not objectID:
+                raise URIError(f"invalid URI format: {host!r} is no URI, and there is no object id")
+            self.init(host, str(objectID), port, prtcol)
+
+    def _set(self, protocol: str, address: str, port: int, object_id: str) -> None:
+        self.protocol = protocol
+        self.address = address
+        self.port = port
+        self.objectID = object_id
+
+    def init(self, host: str, objectID: str, port: int = 0, prtcol: str = "PYRO") -> None:
+        """Set all parts. A port of 0 stands for PYRO_PORT. Raises as the constructor does."""
+        if not isinstance(port, int):
+            raise TypeError("port must be integer")
+        parsed = uri.ParsedURI(prtcol, host, port, objectID)
+        self._take(uri.parse(uri.format(parsed)))
+
+    def reinitFromString(self, text: str) -> None:
+        """Take over what a string says.
+
+        Raises:
+            URIError: it is malformed.
+            NamingError: it needs a name server.
+        """
+        self._take(uri.parse(text))
+
+    def _take(self, parsed: uri.ParsedURI) -> None:
+        if parsed.protocol == "PYRONAME":
+            raise NamingError("PYRONAME URIs need a name server, which this version does not have", parsed.objectID)
+        if parsed.protocol not in ("PYRO", "PYROLOC"):
+            raise URIError(f"unsupported protocol: {parsed.protocol}")
+        port = parsed.port
+        if not port and not uri.is_unix(parsed.address):
+            port = config.PYRO_PORT
+        self._set(parsed.protocol, parsed.address, port, parsed.objectID)
+
+    def clone(self) -> PyroURI:
+        """A copy."""
+        return PyroURI(self)
+
+    def getProxy(self) -> DynamicProxy:
+        """A new proxy for the object."""
+        from gpyro.proxy import DynamicProxy
+
+        return DynamicProxy(self)
+
+    def getAttrProxy(self) -> DynamicProxyWithAttrs:
+        """A new proxy with attribute access for the object."""
+        from gpyro.proxy import DynamicProxyWithAttrs
+
+        return DynamicProxyWithAttrs(self)
+
+    def __str__(self) -> str:
+        return uri.format(self)
+
+    def __repr__(self) -> str:
+        return f"<PyroURI {str(self)!r}>"
+
+    def __hash__(self) -> int:
+        return hash(str(self))
+
+    def __eq__(self, other: object) -> bool:
+        return str(self) == str(other) if isinstance(other, PyroURI) else NotImplemented
+
+    def __lt__(self, other: object) -> bool:
+        return str(self) < str(other) if isinstance(other, PyroURI) else NotImplemented
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return PyroURI, (str(self),)

@@ -1,0 +1,109 @@
+"""One call at a time, in order, without the dead stop of a call chain that comes back to where it started."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from itertools import count
+from typing import Any
+
+from gevent import monkey
+from greenlet import getcurrent
+
+from gpyro.errors import SynchronizationError
+from gpyro.net.hub import HubState, hub_state
+from gpyro.tls import Call
+
+_allocate_lock = monkey.get_original("_thread", "allocate_lock")
+
+# A hold's mark: unguessable by other processes and unique among them, since it travels with nested calls.
+_prefix = os.urandom(8)
+_numbers = count()
+
+
+def _new_prefix() -> None:
+    global _prefix
+    _prefix = os.urandom(8)
+
+
+os.register_at_fork(after_in_child=_new_prefix)
+
+
+class CallLock:
+    """A lock that calls hold, handed on in the order of asking; works among threads, too.
+
+    It is not re-entrant. A call chain that comes back to it while one of its own calls holds it gets an error instead of waiting
+    for itself: each hold has a mark, which travels with the calls that are made under it.
+    """
+
+    __slots__ = ("_guard", "_held", "_mark", "_waiting")
+
+    def __init__(self) -> None:
+        # Protects the fields below among threads; never held across a switch.
+        self._guard = _allocate_lock()
+        self._held = False
+        self._mark = b""
+        self._waiting: deque[_Waiter] = deque()
+
+    def acquire(self, call: Call) -> None:
+        """Hold the lock for `call`, as soon as those who asked before have had it.
+
+        Raises:
+            SynchronizationError: the call descends from the one that holds it.
+        """
+        mark = _prefix + next(_numbers).to_bytes(8, "big")
+        self._wait(call, mark)
+        call.chain = (*call.chain, mark)
+
+    def _wait(self, call: Call, mark: bytes) -> None:
+        with self._guard:
+            if not self._held:
+                self._held = True
+                self._mark = mark
+                return
+            if self._mark in call.chain:
+                raise SynchronizationError("this call comes from one that holds the object: it would wait for itself")
+            waiter = _Waiter(hub_state(), mark)
+            self._waiting.append(waiter)
+        try:
+            while not waiter.granted:
+                waiter.state.hub.switch()
+        except BaseException:
+            waiter.gone = True
+            with self._guard:
+                granted = waiter.granted
+                if not granted:
+                    self._waiting.remove(waiter)
+            if granted:
+                self.release()
+            raise
+
+    def release(self) -> None:
+        """Hand the lock on to the next."""
+        with self._guard:
+            if not self._waiting:
+                self._held = False
+                self._mark = b""
+                return
+            waiter = self._waiting.popleft()
+            self._mark = waiter.mark
+            waiter.granted = True
+        if waiter.state is hub_state():
+            waiter.state.run_in_hub(waiter.wake)
+        else:
+            waiter.state.call_soon(waiter.wake)
+
+
+class _Waiter:
+    __slots__ = ("gone", "granted", "greenlet", "mark", "state")
+
+    def __init__(self, state: HubState, mark: bytes) -> None:
+        self.state = state
+        self.mark = mark
+        self.greenlet: Any = getcurrent()
+        self.granted = False
+        self.gone = False
+
+    def wake(self) -> None:
+        if not self.gone:
+            self.greenlet.switch()

@@ -1,0 +1,247 @@
+"""A server that gives back what it is sent, and a load generator for it.
+
+Usage:
+  gpyro-echoserver [-H HOST] [-p PORT] [-v]
+  gpyro-echoserver --load URI [--callers N] [--duration SECONDS] [--calls N]
+                   [--size BYTES] [--private] [--json]
+  gpyro-echoserver -h | --help
+
+Server:
+  -H HOST --host HOST   the address to listen on [default: localhost]
+  -p PORT --port PORT   the port to listen on, 0 for any free one [default: 0]
+  -v --verbose          print each call and the time it came
+
+Load on a running echo server:
+  --load URI            the server's URI, as it printed it
+  --callers N           greenlets that call at the same time, 1 to 10000 [default: 64]
+  --duration SECONDS    how long, above 0 up to 3600 [default: 5]
+  --calls N             end after so many calls, even if the time is not over
+  --size BYTES          send and receive so many bytes in each call, up to 67108864;
+                        0 is a small dict [default: 0]
+  --private             a proxy and a connection for each caller, in place of one for all
+  --json                print the result as JSON
+
+  -h --help             this text
+
+The server ends with exit code 0 at SIGTERM (calls that run are finished first) and 130 at Ctrl-C. The load ends
+with 0 when every call was answered right, else 1; cut short by Ctrl-C or SIGTERM it still prints its result, and
+ends with 130 or 143. An unusable option ends with 2.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from reprlib import Repr
+from typing import Any, Final
+
+import gevent
+from docopt import DocoptExit, docopt
+from gevent.lock import BoundedSemaphore
+
+from gpyro import core
+from gpyro.errors import PyroError
+from gpyro.test.load import Load, Progress
+
+NAME: Final = ":Pyro.test.echoserver"
+
+MOST_CALLERS: Final = 10_000
+LONGEST_DURATION: Final = 3600
+MOST_CALLS: Final = 10**12
+LARGEST_SIZE: Final = 64 << 20
+# What all callers together may have on their way: each payload exists at least once more as its answer.
+MOST_BYTES_IN_FLIGHT: Final = 1 << 30
+CONNECTING: Final = 100  # connections that are set up at the same time: a listening socket's queue is short
+CONNECT_SECONDS: Final = 60.0
+OTHER_FILES: Final = 50  # descriptors that a process needs besides one for each connection
+
+SMALL: Final = {"id": 12345, "name": "gpyro", "tags": ["a", "b", "c"], "ratio": 0.25}
+
+
+class UsageError(Exception):
+    """An option has a value that cannot be used."""
+
+
+class EchoServer(core.ObjBase):
+    """The object that the server offers."""
+
+    def __init__(self, verbose: bool = False) -> None:
+        super().__init__()
+        self._verbose = verbose
+        self._short = Repr()
+        self._short.maxstring = self._short.maxother = 100
+        #: Nothing here uses it: a number for attribute proxies to read and to change.
+        self.sum = 0
+
+    def echo(self, args: Any) -> Any:
+        """Give the argument back."""
+        self._note("echo", args)
+        return args
+
+    def error(self) -> float:
+        """Raise ZeroDivisionError."""
+        self._note("error")
+        return 1 / 0
+
+    def _note(self, method: str, *args: object) -> None:
+        if self._verbose:
+            now = datetime.now().time().isoformat("milliseconds")
+            try:
+                _say(f"{now} {method}({', '.join(self._short.repr(arg) for arg in args)})")
+            except OSError:  # nobody reads the output any more; the callers have no part in that
+                self._verbose = False
+
+
+def _say(text: str) -> None:
+    print(text, flush=True)
+
+
+def serve(host: str, port: int, verbose: bool) -> int:
+    """Run the echo server until it is told to end; the exit code."""
+    daemon = core.Daemon(host=host, port=port, norange=1)
+    try:
+        uri = str(daemon.connect(EchoServer(verbose), NAME))
+        location = uri.partition("://")[2].rpartition("/")[0]
+        _say(f"object name: {NAME}\nPYRO URI: {uri}\nPYROLOC URI: PYROLOC://{location}/{NAME}")
+        # Said from the loop, so that who reads it knows that the loop turns and signals are answered.
+        gevent.spawn(_say, "echoserver running.")
+        # SIGTERM is answered by requestLoop itself. Ctrl-C would otherwise strike whatever greenlet is on.
+        with _signals_call(daemon.shutdown, signal.SIGINT) as came:
+            daemon.requestLoop(lambda: not came)
+    finally:
+        daemon.shutdown(True)
+    _say("echoserver stopped.")
+    return 128 + came[0] if came else 0
+
+
+def load(uri: str, callers: int, duration: float, calls: int | None, size: int, private: bool, as_json: bool) -> int:
+    """Call the echo server at `uri` from many greenlets and print how it did; the exit code."""
+    payload: Any = random.Random(0).randbytes(size) if size else SMALL
+    if private:
+        _allow_open_files(callers + OTHER_FILES)
+    proxies = [core.getProxyForURI(uri) for _ in range(callers if private else 1)]
+    for proxy in proxies:
+        proxy._setPrivateChannel(private)
+    run = Load([_echo_call(proxies[index % len(proxies)], payload) for index in range(callers)], payload)
+    progress = Progress(duration, calls or 0)
+    try:
+        _connect(proxies)
+        with _signals_call(run.stop, signal.SIGINT, signal.SIGTERM) as came:
+            result = run.run(duration, limit=calls or sys.maxsize, progress=progress)
+    finally:
+        progress.close()
+        for proxy in proxies:
+            proxy._release()
+    if as_json:
+        options = {"callers": callers, "size": size, "private": private}
+        _say(json.dumps({**options, **result.as_dict(), "interrupted": bool(came)}))
+    else:
+        _say(str(result))
+    if came:
+        return 128 + came[0]
+    return 0 if result.calls and not result.errors and not result.given_up else 1
+
+
+def _echo_call(proxy: Any, payload: Any) -> Callable[[], object]:
+    return lambda: proxy.echo(payload)
+
+
+def _connect(proxies: list[Any]) -> None:
+    """Make one call through each proxy, so that the measured calls find their connection; raises the first error."""
+    turn = BoundedSemaphore(CONNECTING)
+
+    def connect(proxy: Any) -> None:
+        with turn:
+            proxy.echo(None)
+
+    connect(proxies[0])  # alone at first: a wrong URI gives one error at once, not one for each caller
+    attempts = [gevent.spawn(connect, proxy) for proxy in proxies[1:]]
+    try:
+        gevent.joinall(attempts, timeout=CONNECT_SECONDS, raise_error=True)
+        open_yet = sum(attempt.dead for attempt in attempts)
+        if open_yet < len(attempts):
+            raise TimeoutError(f"only {open_yet} of {len(attempts)} connections were set up in {CONNECT_SECONDS:.0f} s")
+    finally:
+        gevent.killall(attempts)
+
+
+@contextmanager
+def _signals_call(stop: Callable[[], object], *numbers: int) -> Iterator[list[int]]:
+    """Answer these signals by one call of `stop`; a second Ctrl-C interrupts as usual. Gives the signals that came."""
+    came: list[int] = []
+    loop = gevent.get_hub().loop
+
+    def answer(number: int, frame: object) -> None:
+        came.append(number)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        # A Python signal handler runs amid whatever greenlet is on; only this call is safe there.
+        loop.run_callback_threadsafe(stop)
+
+    before = {number: signal.signal(number, answer) for number in numbers}
+    try:
+        yield came
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _allow_open_files(needed: int) -> None:
+    import resource  # only Unix has it, and only this needs it
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < needed:
+        if hard != resource.RLIM_INFINITY and hard < needed:
+            raise UsageError(f"--private with so many callers needs {needed} open files, the system allows {hard}")
+        resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
+
+
+def _number(options: dict[str, Any], name: str, kind: type[int] | type[float], least: float, most: float) -> Any:
+    text = options[name]
+    try:
+        value = kind(text)
+    except ValueError:
+        value = None
+    if value is None or not least <= value <= most:
+        what = "a whole number" if kind is int else "a number"
+        raise UsageError(f"{name} must be {what} from {least:g} to {most:.12g}, not {text!r}")
+    return value
+
+
+def _run(options: dict[str, Any]) -> int:
+    if options["--load"] is None:
+        return serve(options["--host"], _number(options, "--port", int, 0, 65535), options["--verbose"])
+    callers = _number(options, "--callers", int, 1, MOST_CALLERS)
+    duration = _number(options, "--duration", float, 0.001, LONGEST_DURATION)
+    calls = None if options["--calls"] is None else _number(options, "--calls", int, 1, MOST_CALLS)
+    size = _number(options, "--size", int, 0, LARGEST_SIZE)
+    if callers * size > MOST_BYTES_IN_FLIGHT:
+        raise UsageError(f"--callers times --size must not exceed {MOST_BYTES_IN_FLIGHT} bytes")
+    return load(options["--load"], callers, duration, calls, size, options["--private"], options["--json"])
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the tool with these arguments (without them: the process's own); the exit code."""
+    try:
+        options = docopt(__doc__ or "", argv=argv)
+    except DocoptExit as error:
+        print(f"gpyro-echoserver: these arguments do not fit together\n{error.usage}", file=sys.stderr)
+        return 2
+    try:
+        return _run(options)
+    except UsageError as error:
+        print(f"gpyro-echoserver: {error}", file=sys.stderr)
+        return 2
+    except (PyroError, OSError) as error:
+        print(f"gpyro-echoserver: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

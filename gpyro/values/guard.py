@@ -1,0 +1,197 @@
+"""Limits on what is decoded, checked before memory is taken.
+
+Wire bytes alone are the wrong thing to limit: one MiB of empty lists costs 74 MiB of memory. Counting objects while decoding
+would cost more than the decoding. So the number of containers is bounded from above by one pass of `bytes.translate`, and only
+a message for which that bound is over the limit is walked.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Collection, Hashable, Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from gpyro.errors import SerializationError
+
+from .codes import RAW_CODES
+
+Buffer = bytes | bytearray | memoryview
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How large and how deep a value may be.
+
+    Attributes:
+        max_bytes: size of one encoded value.
+        max_containers: lists, maps and extension values in one encoded value. A message cannot hold more containers than
+            bytes, so shorter messages are not counted.
+        max_hash_collisions: keys or members of one hash in one dict or set; their comparisons grow with the square.
+        max_depth: how deep containers may stand in each other. 200 levels take at most 600 of the 1,000 frames that Python
+            allows (the walk needs up to three for each), stay under the 255 levels that ormsgpack packs, and need less than
+            1 MiB of C stack. It is what is guaranteed; plain lists and dicts may get through a little deeper.
+    """
+
+    max_bytes: int = 16 * 1024 * 1024
+    max_containers: int = 250_000
+    max_hash_collisions: int = 1_000
+    max_depth: int = 200
+
+    @property
+    def max_wire_depth(self) -> int:
+        """Levels in the encoded form: a Python container takes up to four (extension, list, state, field)."""
+        return 4 * self.max_depth
+
+
+DEFAULT_LIMITS: Final = Limits()
+
+# Bytes that begin a container: fixmap, fixarray, ext 8-32, fixext 1-16, array 16/32, map 16/32.
+_STARTS: Final = bytes((*range(0x80, 0xA0), *range(0xC7, 0xCA), *range(0xD4, 0xD9), *range(0xDC, 0xE0)))
+_OTHERS: Final = bytes(byte for byte in range(256) if byte not in _STARTS)
+
+# Bytes after the marker of scalars and of container headers whose size is fixed.
+_FIXED: Final = {
+    0xCA: 4, 0xCB: 8, 0xCC: 1, 0xCD: 2, 0xCE: 4, 0xCF: 8, 0xD0: 1, 0xD1: 2, 0xD2: 4, 0xD3: 8,
+}  # fmt: skip
+# Width of the length field of strings and bytes, and of extension values (whose type byte follows).
+_SIZED: Final = {0xD9: 1, 0xDA: 2, 0xDB: 4, 0xC4: 1, 0xC5: 2, 0xC6: 4}
+_EXT: Final = {0xC7: 1, 0xC8: 2, 0xC9: 4}
+_ARRAY: Final = {0xDC: 2, 0xDD: 4}
+_MAP: Final = {0xDE: 2, 0xDF: 4}
+# Runs of values of one byte are skipped at C speed; without that a list of small numbers would cost 100 ns an element.
+_SMALL: Final = re.compile(rb"[\x00-\x7f\xa0\xc0\xc2\xc3\xe0-\xff]+")
+
+
+def container_bound(body: bytes | bytearray) -> int:
+    """An upper bound of the number of containers in a msgpack message, found in one pass at C speed."""
+    return len(body.translate(None, _OTHERS))
+
+
+def check_message(body: Buffer, limits: Limits) -> None:
+    """Check a msgpack message that is longer than `limits.max_containers` bytes.
+
+    Raises:
+        SerializationError: it is too long or holds too many containers.
+    """
+    check_length(len(body), limits)
+    data = bytes(body) if isinstance(body, memoryview) else body
+    if container_bound(data) <= limits.max_containers:
+        return
+    if count_containers(bytes(data), limits.max_containers) > limits.max_containers:
+        raise SerializationError(
+            f"the value holds more than {limits.max_containers:,} lists, maps and other containers"
+        )
+
+
+def check_length(size: int, limits: Limits) -> None:
+    """Check the length of an encoded value.
+
+    Raises:
+        SerializationError: it is too long.
+    """
+    if size > limits.max_bytes:
+        raise SerializationError(f"the value takes {size:,} bytes; the limit is {limits.max_bytes:,}")
+
+
+def check_keys(keys: Collection[Hashable], limit: int) -> None:
+    """Check that not too many of `keys` have one hash, before a dict or set of them is built.
+
+    Raises:
+        SerializationError: more than `limit` of them have one hash.
+        TypeError: one of them is not hashable.
+    """
+    if len(keys) > limit and max(Counter(map(hash, keys)).values()) > limit:
+        raise SerializationError(f"more than {limit:,} keys of one dict or set have the same hash")
+
+
+def count_containers(body: bytes, stop: int) -> int:
+    """Count the containers of a msgpack message, also inside extension values, up to a little over `stop`.
+
+    Malformed messages are counted as far as they can be understood: the decoder refuses them afterwards.
+    """
+    count = 0
+    for _ in _containers(body):
+        count += 1
+        if count > stop:
+            break
+    return count
+
+
+def _containers(body: bytes) -> Iterator[int]:
+    """Yield the number of direct members of each container, with 1 for an extension value that holds a message."""
+    for _, members in _tokens(body):
+        if members >= 0:
+            yield members
+
+
+def check_depth(body: bytes, limit: int) -> None:
+    """Check that the containers of a msgpack message, extension values included, stand at most `limit` deep.
+
+    Raises:
+        SerializationError: they stand deeper.
+    """
+    if container_bound(body) <= limit:
+        return
+    open_members: list[int] = []
+    for tokens, members in _tokens(body):
+        if open_members:
+            open_members[-1] -= tokens
+        if members > 0:
+            open_members.append(members)
+            if len(open_members) > limit:
+                raise SerializationError(f"the value is nested more than {limit} levels deep")
+        while open_members and open_members[-1] <= 0:
+            surplus = open_members.pop()
+            # A run of small values may end several containers at once; what is left of it belongs to the outer ones.
+            if open_members:
+                open_members[-1] += surplus
+
+
+def _tokens(body: bytes) -> Iterator[tuple[int, int]]:
+    """Yield (number of values, members): members is -1 for values that are no containers."""
+    position, end = 0, len(body)
+    small = _SMALL.match
+    while position < end:
+        run = small(body, position)
+        if run is not None:
+            yield run.end() - position, -1
+            position = run.end()
+            continue
+        marker = body[position]
+        position += 1
+        if marker <= 0x8F:
+            yield 1, 2 * (marker & 0x0F)
+        elif marker <= 0x9F:
+            yield 1, marker & 0x0F
+        elif marker <= 0xBF:
+            position += marker & 0x1F
+            yield 1, -1
+        elif marker in _FIXED:
+            position += _FIXED[marker]
+            yield 1, -1
+        elif marker in _SIZED:
+            width = _SIZED[marker]
+            position += width + int.from_bytes(body[position : position + width], "big")
+            yield 1, -1
+        elif marker in _ARRAY or marker in _MAP:
+            width = _ARRAY.get(marker) or _MAP[marker]
+            members = int.from_bytes(body[position : position + width], "big")
+            position += width
+            yield 1, members if marker in _ARRAY else 2 * members
+        else:
+            if marker in _EXT:
+                width = _EXT[marker]
+                size = int.from_bytes(body[position : position + width], "big")
+                position += width
+            else:
+                size = 1 << (marker - 0xD4) if marker >= 0xD4 else 0
+            code = body[position] if position < end else 0
+            position += 1
+            if code in RAW_CODES:
+                position += size
+                yield 1, 0
+            else:
+                # The payload is a message: going on inside it counts what it holds.
+                yield 1, 1

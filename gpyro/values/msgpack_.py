@@ -1,0 +1,115 @@
+"""The default serializer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar, NoReturn
+
+from gpyro.errors import SerializationError
+
+from .guard import DEFAULT_LIMITS, Limits, check_length, check_message
+from .packing import OPTIONS, PackWalk, make_default, make_ext_hook, may_hold_bytearray, packb, take_raised, unpackb
+from .registry import Registry, registry
+from .serializer import Body, Serializer, check_call
+from .walk import has_bytearray
+
+
+class MsgpackSerializer(Serializer):
+    """msgpack with extension types; safe with any peer. The fast codec goes first, the walk follows only where it refuses."""
+
+    name: ClassVar[str] = "msgpack"
+
+    def __init__(self, registry: Registry = registry, limits: Limits = DEFAULT_LIMITS) -> None:
+        super().__init__(registry, limits)
+        self._default = make_default(registry, limits)
+        self._ext_hook = make_ext_hook(registry, limits)
+        self._walk = PackWalk(registry, limits)
+        # A message has no more containers than bytes, so shorter ones need no look.
+        self._unchecked = min(limits.max_bytes, limits.max_containers)
+
+    def encode(self, value: Any, root: str = "result") -> bytes:
+        """See `Serializer.encode`."""
+        try:
+            body = packb(value, self._default, OPTIONS)
+        except Exception:
+            body = self._walked(value, root)
+        else:
+            if may_hold_bytearray(body) and has_bytearray(value):
+                body = self._walked(value, root)
+        if len(body) > self._unchecked:
+            self._check_sent(body, root)
+        return body
+
+    def encode_call(self, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bytes:
+        """See `Serializer.encode_call`."""
+        call = [method, [*args], kwargs]
+        try:
+            body = packb(call, self._default, OPTIONS)
+        except Exception:
+            body = self._walked_call(call)
+        else:
+            if may_hold_bytearray(body) and has_bytearray(call):
+                body = self._walked_call(call)
+        if len(body) > self._unchecked:
+            self._check_sent(body, "args")
+        return body
+
+    def _walked(self, value: Any, root: str) -> bytes:
+        _let_through(take_raised())
+        return self._pack_tree(self._walk.tree(value, root), root)
+
+    def _walked_call(self, call: list[Any]) -> bytes:
+        _let_through(take_raised())
+        method, args, kwargs = call
+        parts = [self._walk.tree(part, root) for part, root in ((method, "method"), (args, "args"), (kwargs, "kwargs"))]
+        return self._pack_tree(parts, "args")
+
+    def _pack_tree(self, tree: Any, root: str) -> bytes:
+        try:
+            return packb(tree, None, OPTIONS)
+        except Exception as error:
+            raise SerializationError(f"{root}: {error}", root) from error
+
+    def _check_sent(self, body: bytes, root: str) -> None:
+        # The receiver would refuse it; here the error meets the one who can do something about it.
+        try:
+            check_message(body, self.limits)
+        except SerializationError as error:
+            raise SerializationError(f"{root}: {error}", root) from None
+
+    def decode(self, body: Body) -> Any:
+        """See `Serializer.decode`."""
+        if len(body) > self._unchecked:
+            check_message(body, self.limits)
+        try:
+            return unpackb(body, ext_hook=self._ext_hook)
+        except Exception as error:
+            _refuse(error)
+
+    def decode_call(self, body: Body) -> tuple[str, Sequence[Any], dict[str, Any]]:
+        """See `Serializer.decode_call`."""
+        if len(body) > self._unchecked:
+            check_message(body, self.limits)
+        try:
+            call = unpackb(body, ext_hook=self._ext_hook)
+        except Exception as error:
+            _refuse(error)
+        return check_call(call)
+
+
+def _let_through(raised: BaseException | None) -> None:
+    """Raise again what was thrown into this greenlet while the codec ran a hook, and hid by it."""
+    if raised is not None and not isinstance(raised, Exception):
+        raise raised
+
+
+def _refuse(error: Exception) -> NoReturn:
+    raised = take_raised()
+    _let_through(raised)
+    if isinstance(raised, SerializationError):
+        raise raised
+    cause = raised or error
+    raise SerializationError(f"the bytes are no value: {type(cause).__name__}: {cause}") from cause
+
+
+__all__ = ["MsgpackSerializer", "check_length"]

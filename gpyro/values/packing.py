@@ -1,0 +1,224 @@
+"""msgpack, with extension types for what it lacks. The only file that knows ormsgpack.
+
+ormsgpack hides what its hooks raise, and gives them no argument to say how deep they are. So the hooks stand in a tower, one
+for each level of extension values in extension values, and leave what they raise where the caller looks for it. They keep no
+other state, so calls may overlap as they like.
+"""
+
+from __future__ import annotations
+
+from _thread import get_ident
+from collections.abc import Callable
+from typing import Any, Final
+
+import ormsgpack
+from ormsgpack import Ext, packb, unpackb
+
+from gpyro.errors import SerializationError
+
+from .arrays import NDARRAY, SCALAR
+from .codes import EXCEPTION, OBJECT, RAW_CODES, TUPLE
+from .exceptions import from_records, to_records
+from .guard import Limits, check_depth, container_bound
+from .refusal import Refused, explain
+from .registry import Registry
+from .special import SPECIAL_TYPES, Special
+from .walk import Walk, find_row, has_bytearray, is_utf8, object_state
+
+# Without these ormsgpack turns values into others: a tuple into a list, a date into a text, a named value into its base.
+OPTIONS: Final = (
+    ormsgpack.OPT_PASSTHROUGH_BIG_INT
+    | ormsgpack.OPT_PASSTHROUGH_DATACLASS
+    | ormsgpack.OPT_PASSTHROUGH_DATETIME
+    | ormsgpack.OPT_PASSTHROUGH_ENUM
+    | ormsgpack.OPT_PASSTHROUGH_SUBCLASS
+    | ormsgpack.OPT_PASSTHROUGH_TUPLE
+    | ormsgpack.OPT_PASSTHROUGH_UUID
+)
+# One level of the tower takes up to 255 levels of lists when packing and 1,022 when unpacking, which is 512 KiB of C stack.
+# From this level on the nesting is therefore checked.
+_CHECKED_LEVEL: Final = 4
+_ROWS: Final[dict[int, Special]] = {row.code: row for row in (*SPECIAL_TYPES.values(), NDARRAY, SCALAR)}
+
+Default = Callable[[Any], Any]
+ExtHook = Callable[[int, bytes], Any]
+
+# What a hook raised, by thread (by greenlet, where threads are patched), until the call that it was for returns.
+_raised: dict[int, BaseException] = {}
+
+
+def take_raised() -> BaseException | None:
+    """What a hook of this thread raised in the call that has just failed, if it was a hook that failed."""
+    return _raised.pop(get_ident(), None)
+
+
+def may_hold_bytearray(data: bytes) -> bool:
+    """Whether packed data can hold bytes, and so a bytearray: ormsgpack packs both alike, and has no option not to."""
+    return b"\xc4" in data or (len(data) > 256 and (b"\xc5" in data or b"\xc6" in data))
+
+
+def make_default(registry: Registry, limits: Limits) -> Default:
+    """The hook for values that msgpack lacks, for use at the outermost level."""
+    default: Default | None = None
+    for level in range(_CHECKED_LEVEL, -1, -1):
+        default = _default(registry, limits, default, level)
+    assert default is not None
+    return default
+
+
+def _default(registry: Registry, limits: Limits, deeper: Default | None, level: int) -> Default:
+    special_types = SPECIAL_TYPES
+    last = level == _CHECKED_LEVEL
+
+    def default(value: Any) -> Any:
+        try:
+            kind = type(value)
+            state: Any
+            if kind is tuple:
+                code, state = TUPLE, [*value]
+            else:
+                row = special_types.get(kind)
+                if row is not None:
+                    code, state = row.code, row.to_state(value)
+                    if code in RAW_CODES:
+                        return Ext(code, state)
+                else:
+                    code, state = _rare_state(value, registry)
+            data = packb(state, refuse if last else deeper, OPTIONS)
+            if may_hold_bytearray(data) and has_bytearray(state):
+                raise Refused("a bytearray needs the walk")
+        except BaseException as error:
+            _raised[get_ident()] = error
+            raise
+        return Ext(code, data)
+
+    def refuse(value: Any) -> Any:
+        raise Refused("the nesting needs the walk")
+
+    return default
+
+
+def _rare_state(value: Any, registry: Registry) -> tuple[int, Any]:
+    row = find_row(type(value))
+    if row is not None:
+        return row.code, row.to_state(value)
+    if isinstance(value, BaseException):
+        return EXCEPTION, to_records(value, registry)[0]
+    entry = registry.find(type(value))
+    if entry is None:
+        raise Refused(explain(value))
+    return OBJECT, [entry.name, object_state(value, entry)]
+
+
+def make_ext_hook(registry: Registry, limits: Limits) -> ExtHook:
+    """The hook for extension values, for use at the outermost level."""
+    hook = _ext_hook(registry, limits, None, checked=False)
+    for level in range(_CHECKED_LEVEL, 0, -1):
+        hook = _ext_hook(registry, limits, hook, checked=level == _CHECKED_LEVEL)
+    return hook
+
+
+def _ext_hook(registry: Registry, limits: Limits, deeper: ExtHook | None, checked: bool) -> ExtHook:
+    equal_hashes = limits.max_hash_collisions
+    wire_depth = limits.max_wire_depth
+    rows = _ROWS
+
+    def ext_hook(code: int, data: bytes) -> Any:
+        try:
+            if code in RAW_CODES:
+                return rows[code].from_state(data, equal_hashes)
+            if checked:
+                check_depth(data, wire_depth)
+            state = unpackb(data, ext_hook=inner)
+            if code == TUPLE and type(state) is list:
+                return tuple(state)
+            row = rows.get(code)
+            if row is not None:
+                return row.from_state(state, equal_hashes)
+            if code == OBJECT:
+                return make_object(state, registry)
+            if code == EXCEPTION:
+                return from_records(state, registry)
+            raise SerializationError(f"extension type {code} is unknown")
+        except BaseException as error:
+            # Nested hooks fail one after the other; the innermost one knows why.
+            _raised.setdefault(get_ident(), error)
+            raise
+
+    inner = ext_hook if deeper is None else deeper
+    return ext_hook
+
+
+def make_object(state: Any, registry: Registry) -> Any:
+    """An instance of a registered class.
+
+    Raises:
+        SerializationError: the class is not registered, or the state is none of its.
+    """
+    if type(state) is not list or len(state) != 2 or type(state[0]) is not str:
+        raise SerializationError("not an instance of a class")
+    name = state[0]
+    entry = registry.by_name(name)
+    if entry is None or entry.from_state is None:
+        cls = name.rpartition(".")[2]
+        raise SerializationError(f"{name} is not registered here; add: gpyro.register_class({cls})")
+    try:
+        return entry.from_state(state[1])
+    except SerializationError:
+        raise
+    except Exception as error:
+        text = f"{name}: no instance could be made of its state: {type(error).__name__}: {error}"
+        raise SerializationError(text) from error
+
+
+class PackWalk(Walk):
+    """The walk for msgpack."""
+
+    def leaf(self, value: Any) -> Any:
+        """See `Walk.leaf`."""
+        kind = type(value)
+        if kind is int and not -0x8000000000000000 <= value <= 0xFFFFFFFFFFFFFFFF:
+            row = SPECIAL_TYPES[int]
+        elif kind is str and not is_utf8(value):
+            row = SPECIAL_TYPES[str]
+        else:
+            return value
+        return Ext(row.code, row.to_state(value))
+
+    def special(self, code: int, tag: str, node: Any) -> Any:
+        """See `Walk.special`."""
+        return Ext(code, node if code in RAW_CODES else packb(node, None, OPTIONS))
+
+    def is_plain_key(self, key: str) -> bool:
+        """See `Walk.is_plain_key`."""
+        return is_utf8(key)
+
+
+def pack_plain(value: Any) -> bytes:
+    """Pack a value of None, bool, int, float, str, bytes, list and dict with str keys, and nothing else.
+
+    Args:
+        value: meant for small maps of metadata; its size is the caller's business.
+
+    Raises:
+        SerializationError: there is something else in it.
+    """
+    try:
+        return packb(value, None, OPTIONS)
+    except Exception as error:
+        raise SerializationError(f"metadata cannot be packed: {error}") from error
+
+
+def unpack_plain(data: bytes | memoryview) -> Any:
+    """Unpack what `pack_plain` packed.
+
+    Args:
+        data: the bytes; their number is checked by the caller.
+
+    Raises:
+        SerializationError: they are nothing of that sort.
+    """
+    try:
+        return unpackb(data)
+    except Exception as error:
+        raise SerializationError(f"metadata cannot be unpacked: {error}") from error

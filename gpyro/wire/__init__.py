@@ -1,0 +1,1 @@
+"""gpyro's wire format, without input or output: see ``docs/wire.md``."""

@@ -1,0 +1,217 @@
+"""The wire without input or output: bytes go in, frames come out, and a table says what may come when.
+
+Fuzz invariant: whatever the bytes, `Connection.feed` gives frames or raises one WireError, nothing else.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Final
+
+from gpyro.errors import WireError
+from gpyro.wire import foreign
+from gpyro.wire.frames import (
+    BODY_LIMITS,
+    HEADER,
+    HEADER_SIZE,
+    IGNORABLE,
+    MAGIC,
+    MESSAGE,
+    REFUSAL_TEXTS,
+    Frame,
+    Kind,
+    kind_name,
+    pack,
+    pack_text,
+)
+from gpyro.wire.hello import Hello
+
+_unpack_header = HEADER.unpack_from
+_FIRST_AFTER_OPENING: Final = int(Kind.OPEN)  # kinds below it are the steps of the opening
+
+
+class State(Enum):
+    """Where a connection is [S1]."""
+
+    HELLO = "waiting for the peer's hello"
+    DECIDING = "deciding about the peer's hello"
+    ESTABLISHED = "established"
+    ENDED = "ended"
+
+
+_SERVING: Final = (Kind.OPEN, Kind.CLOSE, Kind.CALL, Kind.ONEWAY, Kind.GET, Kind.SET, Kind.DESCRIBE, Kind.CANCEL)
+_ALWAYS: Final = (Kind.RESULT, Kind.ERROR, Kind.REJECTED, Kind.CREDIT, Kind.PING, Kind.PONG, Kind.GOAWAY)
+
+# What may arrive: (the receiver is the connecting end, its state) -> kinds [S2].
+_EXPECTED: Final[dict[tuple[bool, State], tuple[Kind, ...]]] = {
+    (False, State.HELLO): (Kind.HELLO,),
+    (True, State.HELLO): (Kind.WELCOME, Kind.REFUSED),
+    (False, State.DECIDING): (),
+    (False, State.ESTABLISHED): _SERVING + _ALWAYS,
+    (True, State.ESTABLISHED): _SERVING + _ALWAYS,
+}
+
+_FORBIDDEN: Final = -1
+
+
+def _limits(connecting: bool, state: State, message: int) -> tuple[int, ...]:
+    """For each of the 256 kinds the largest body that may arrive, -1 for a kind that may not."""
+    limits = [_FORBIDDEN] * 256
+    if state is State.ESTABLISHED:
+        limits[IGNORABLE:] = [message] * (256 - IGNORABLE)
+    for kind in _EXPECTED.get((connecting, state), ()):
+        limit = BODY_LIMITS[kind]
+        limits[kind] = message if limit == MESSAGE else limit
+    return tuple(limits)
+
+
+_limits_made: dict[tuple[bool, State, int], tuple[int, ...]] = {}
+
+
+def limits_for(connecting: bool, state: State, message: int) -> tuple[int, ...]:
+    """The table of body limits, made once for each combination, since thousands of connections share it."""
+    key = (connecting, state, message)
+    if key not in _limits_made:
+        _limits_made[key] = _limits(*key)
+    return _limits_made[key]
+
+
+class Connection:
+    """One end of a connection: cuts what arrives into frames and holds the rules of the opening.
+
+    Attributes:
+        connecting: True at the end that opened the connection.
+        state: see `State`.
+        own: what this end said, or will say, in its hello.
+        peer: what the peer said; None until it did.
+    """
+
+    __slots__ = ("_body", "_frame", "_head", "_limits", "_magic", "_missing", "connecting", "own", "peer", "state")
+
+    def __init__(self, connecting: bool, own: Hello) -> None:
+        self.connecting = connecting
+        self.own = own
+        self.peer: Hello | None = None
+        self._magic = b""
+        self._head = b""
+        # A frame that has begun to arrive: its header, the pieces of its body so far, and how many bytes are missing.
+        self._frame: tuple[int, int, int, int] | None = None
+        self._body: list[bytes] = []
+        self._missing = 0
+        self._enter(State.HELLO)
+
+    def _enter(self, state: State) -> None:
+        self.state = state
+        self._limits = limits_for(self.connecting, state, self.own.message)
+
+    # What this end says
+
+    def hello(self) -> bytes:
+        """The first bytes of the connecting end [H1]."""
+        return MAGIC + pack(Kind.HELLO, body=self.own.to_bytes())
+
+    def welcome(self, answer: Hello) -> bytes:
+        """The accepting end's yes; from now on the connection is established."""
+        self.own = answer
+        self._enter(State.ESTABLISHED)
+        return MAGIC + pack(Kind.WELCOME, body=answer.to_bytes())
+
+    def refuse(self, code: int, text: str = "") -> bytes:
+        """The accepting end's no, with its reason [H5]; nothing may arrive any more."""
+        self._enter(State.ENDED)
+        return MAGIC + pack_text(Kind.REFUSED, code, text or REFUSAL_TEXTS.get(code, ""))
+
+    def goodbye(self, code: int, text: str = "") -> bytes:
+        """What to send before closing because of `code`: fitting to the state, and empty where nothing would be understood."""
+        if self.state is State.ESTABLISHED:
+            return pack_text(Kind.GOAWAY, code, text or REFUSAL_TEXTS.get(code, ""))
+        if self.connecting or self.state is State.ENDED:
+            return b""
+        return self.refuse(code, text)
+
+    # What the peer says
+
+    def feed(self, data: bytes | bytearray | memoryview, size: int | None = None) -> list[Frame]:
+        """Take the next `size` bytes (all, by default) and give the frames that are complete now.
+
+        Raises:
+            WireError: the bytes break a rule. The connection can only be closed then.
+        """
+        view = memoryview(data)
+        end = len(view) if size is None else size
+        at = self._feed_magic(view, end) if len(self._magic) < 4 else 0
+        frames: list[Frame] = []
+        if self._head or self._missing:
+            at = self._continue(view, at, end, frames)
+        limits = self._limits
+        while end - at >= HEADER_SIZE:
+            kind, flags, _, call_id, session_id, length = _unpack_header(view, at)
+            if length > limits[kind]:
+                raise self._refusal(kind, length)
+            at += HEADER_SIZE
+            stop = at + length
+            if stop > end:
+                self._frame = (kind, flags, call_id, session_id)
+                self._body = [bytes(view[at:end])]
+                self._missing = stop - end
+                return frames
+            frame = (kind, flags, call_id, session_id, bytes(view[at:stop]))
+            at = stop
+            if kind < _FIRST_AFTER_OPENING:
+                self._opening(kind, frame[4])
+                limits = self._limits
+            frames.append(frame)
+        if at < end:
+            self._head = bytes(view[at:end])
+        return frames
+
+    def _feed_magic(self, view: memoryview, end: int) -> int:
+        used = min(4 - len(self._magic), end)
+        self._magic += bytes(view[:used])
+        if len(self._magic) == 4 and self._magic != MAGIC:
+            raise foreign.recognise(self._magic)
+        return used
+
+    def _continue(self, view: memoryview, at: int, end: int, frames: list[Frame]) -> int:
+        """Go on with the frame that earlier bytes began; gives where the rest of the bytes starts."""
+        if self._head:
+            used = min(HEADER_SIZE - len(self._head), end - at)
+            self._head += bytes(view[at : at + used])
+            at += used
+            if len(self._head) < HEADER_SIZE:
+                return at
+            kind, flags, _, call_id, session_id, length = _unpack_header(self._head)
+            if length > self._limits[kind]:
+                raise self._refusal(kind, length)
+            self._head = b""
+            self._frame, self._body, self._missing = (kind, flags, call_id, session_id), [], length
+        used = min(self._missing, end - at)
+        if used:
+            self._body.append(bytes(view[at : at + used]))
+            self._missing -= used
+        if not self._missing and self._frame:
+            kind, flags, call_id, session_id = self._frame
+            frame = (kind, flags, call_id, session_id, b"".join(self._body))
+            self._frame, self._body = None, []
+            if kind < _FIRST_AFTER_OPENING:
+                self._opening(kind, frame[4])
+            frames.append(frame)
+        return at + used
+
+    def _opening(self, kind: int, body: bytes) -> None:
+        """A frame of the opening arrived, allowed by the table: take the step it stands for."""
+        if kind == Kind.REFUSED:
+            self._enter(State.ENDED)
+            return
+        self.peer = Hello.from_bytes(body)
+        self._enter(State.ESTABLISHED if kind == Kind.WELCOME else State.DECIDING)
+
+    def _refusal(self, kind: int, length: int) -> WireError:
+        limit = self._limits[kind]
+        if limit == _FORBIDDEN:
+            known = kind in BODY_LIMITS
+            return WireError(
+                f"{kind_name(kind)} is not expected {'while ' + self.state.value if known else 'and not known'}",
+                "S2" if known else "K2",
+            )
+        return WireError(f"{kind_name(kind)} of {length} bytes is over the limit of {limit}", "F3")

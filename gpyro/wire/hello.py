@@ -1,0 +1,110 @@
+"""The hello that opens a connection and its answer: what each end can do, and how much it lets the other have in flight.
+
+A hello is JSON, because it is exchanged once, must be readable by a stranger's tools, and is bounded to 4 KiB [H1].
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from gpyro.constants import VERSION
+from gpyro.errors import WireError
+
+PROTOCOL_VERSION = 1
+AGENT = f"gpyro/{VERSION}"
+_MAX_GRANT = 2**32 - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Hello:
+    """What one end says of itself [H2].
+
+    Attributes:
+        versions: lowest and highest protocol version it speaks; in the answer both are the chosen one.
+        serializers: names of the serializers it accepts, best first; in the answer the chosen one only.
+        calls: how many unanswered calls the other end may have on this channel; 0 if it serves none.
+        bytes: how many bytes the unanswered calls may have together.
+        message: largest body of one frame that it takes.
+        sessions: how many sessions the other end may have open.
+        capabilities: names of optional parts that it implements.
+        agent: its name and version, for logs.
+    """
+
+    versions: tuple[int, int] = (PROTOCOL_VERSION, PROTOCOL_VERSION)
+    serializers: tuple[str, ...] = ("msgpack",)
+    calls: int = 0
+    bytes: int = 0
+    message: int = 16 * 1024 * 1024
+    sessions: int = 0
+    capabilities: tuple[str, ...] = ()
+    agent: str = AGENT
+
+    def to_bytes(self) -> bytes:
+        """The hello as the body of a HELLO or WELCOME frame."""
+        return json.dumps(asdict(self), separators=(",", ":")).encode("ascii")
+
+    @staticmethod
+    def from_bytes(body: bytes) -> Hello:
+        """Read a hello. Fields it does not know are ignored [H2].
+
+        Raises:
+            WireError: it is no JSON object, or a field is not what it must be.
+        """
+        try:
+            fields = json.loads(body)
+        except (ValueError, RecursionError) as error:
+            raise WireError(f"the hello is not JSON: {error}", "H2") from None
+        if not isinstance(fields, dict):
+            raise WireError("the hello is not a JSON object", "H2")
+        low, high = _versions(fields.get("versions"))
+        return Hello(
+            versions=(low, high),
+            serializers=_names(fields, "serializers"),
+            calls=_number(fields, "calls"),
+            bytes=_number(fields, "bytes"),
+            message=_number(fields, "message"),
+            sessions=_number(fields, "sessions"),
+            capabilities=_names(fields, "capabilities"),
+            agent=_agent(fields.get("agent", "")),
+        )
+
+
+def choose_version(offered: tuple[int, int]) -> int | None:
+    """The highest version that both ends speak, or None [H3]."""
+    low, high = offered
+    return PROTOCOL_VERSION if low <= PROTOCOL_VERSION <= high else None
+
+
+def choose_serializer(offered: tuple[str, ...], accepted: tuple[str, ...]) -> str | None:
+    """The first of the server's own list that the client offers too, or None: the server's order decides [H4]."""
+    return next((name for name in accepted if name in offered), None)
+
+
+def _versions(value: Any) -> tuple[int, int]:
+    if isinstance(value, list) and len(value) == 2 and all(type(number) is int for number in value):
+        low, high = value
+        if 0 < low <= high <= 0xFFFF:
+            return low, high
+    raise WireError("the hello's versions are not a range of two numbers", "H2")
+
+
+def _number(fields: dict[str, Any], name: str) -> int:
+    value = fields.get(name, 0)
+    if type(value) is not int or not 0 <= value <= _MAX_GRANT:
+        raise WireError(f"the hello's {name} is not a number from 0 to {_MAX_GRANT}", "H2")
+    return value
+
+
+def _names(fields: dict[str, Any], name: str) -> tuple[str, ...]:
+    value = fields.get(name, [])
+    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+        raise WireError(f"the hello's {name} is not a list of names", "H2")
+    return tuple(value)
+
+
+def _agent(value: Any) -> str:
+    if not isinstance(value, str):
+        raise WireError("the hello's agent is not a text", "H2")
+    return "".join(character if character.isprintable() else "?" for character in value[:80])

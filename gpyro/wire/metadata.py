@@ -1,0 +1,39 @@
+"""The metadata map in front of a body, present only when the frame's flag says so [F5]."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gpyro.errors import SerializationError, WireError
+from gpyro.values import pack_plain, unpack_plain
+from gpyro.wire.frames import METADATA_LENGTH, METADATA_LIMIT
+
+CHAIN = "chain"
+"""Key of the list of holds on synchronized objects that the call descends from [M1]."""
+
+
+def prepend(metadata: dict[str, Any], body: bytes) -> bytes:
+    """`body` with `metadata` in front of it."""
+    packed = pack_plain(metadata)
+    return METADATA_LENGTH.pack(len(packed)) + packed + body
+
+
+def split(body: bytes) -> tuple[dict[str, Any], bytes]:
+    """The metadata and the rest of a body.
+
+    Raises:
+        WireError: there is no proper metadata map.
+    """
+    start = METADATA_LENGTH.size
+    if len(body) < start:
+        raise WireError("the metadata is cut off", "F5")
+    (length,) = METADATA_LENGTH.unpack_from(body)
+    if length > METADATA_LIMIT or length > len(body) - start:
+        raise WireError(f"metadata of {length} bytes", "F5")
+    try:
+        metadata = unpack_plain(body[start : start + length])
+    except SerializationError as error:
+        raise WireError(f"the metadata is no map: {error}", "F5") from None
+    if not isinstance(metadata, dict) or not all(isinstance(key, str) for key in metadata):
+        raise WireError("the metadata is no map with text keys", "F5")
+    return metadata, body[start + length :]

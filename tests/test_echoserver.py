@@ -1,0 +1,251 @@
+import json
+import os
+import re
+import select
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from gpyro import core
+from gpyro.test import echoserver
+
+ROOT = Path(__file__).parent.parent
+MODULE = [sys.executable, "-m", "gpyro.test.echoserver"]
+LAUNCHER = [sys.executable, str(ROOT / "scripts" / "gpyro-echoserver")]
+PATIENCE = 30
+
+
+class Child:
+    """A process whose output is read line by line, with an end to the patience."""
+
+    def __init__(self, command, *args):
+        environment = os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+        self.process = subprocess.Popen(
+            [*command, *map(str, args)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=environment,
+            # A shell that runs the tests in the background has made all its children ignore Ctrl-C.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        )
+        self.output = ""
+
+    def wait_for(self, pattern, stream="stdout"):
+        """Read until a line matches, and give the match."""
+        descriptor = getattr(self.process, stream).fileno()
+        end = time.monotonic() + PATIENCE
+        seen = ""
+        while not (match := re.search(pattern, seen, re.MULTILINE)):
+            ready, _, _ = select.select([descriptor], [], [], end - time.monotonic())
+            data = os.read(descriptor, 65536) if ready else b""
+            assert data, f"no {pattern!r} in {seen!r}"
+            seen += data.decode()
+        self.output += seen
+        return match
+
+    def end(self, number=None):
+        """Send a signal, wait, and give the exit code and the rest of both outputs."""
+        if number is not None:
+            self.process.send_signal(number)
+        out, err = self.process.communicate(timeout=PATIENCE)
+        return self.process.returncode, out.decode(), err.decode()
+
+
+@pytest.fixture
+def start():
+    children = []
+
+    def start(*args, command=MODULE):
+        children.append(Child(command, *args))
+        return children[-1]
+
+    yield start
+    for child in children:
+        if child.process.poll() is None:
+            child.process.kill()
+        child.process.communicate(timeout=PATIENCE)
+
+
+@pytest.fixture
+def server(start):
+    child = start()
+    child.wait_for(r"^echoserver running\.\n")
+    return child
+
+
+@pytest.fixture
+def uri(server):
+    return re.search(r"^PYRO URI: (\S+)$", server.output, re.MULTILINE)[1]
+
+
+def test_it_says_where_it_is(server):
+    name, uri, location, running = server.output.splitlines()
+    assert name == "object name: :Pyro.test.echoserver"
+    port = re.fullmatch(r"PYRO URI: PYRO://localhost:(\d+)/[^/]+", uri)[1]
+    assert location == f"PYROLOC URI: PYROLOC://localhost:{port}/:Pyro.test.echoserver"
+    assert running == "echoserver running."
+
+
+def test_echo_error_and_an_attribute(server, uri):
+    location = re.search(r"^PYROLOC URI: (\S+)$", server.output, re.MULTILINE)[1]
+    for address in (uri, location):
+        proxy = core.getProxyForURI(address)
+        assert proxy.echo({"a": (1, [2.5, None])}) == {"a": (1, [2.5, None])}
+        with pytest.raises(ZeroDivisionError) as error:
+            proxy.error()
+        assert "echoserver.py" in "".join(error.value.__notes__)
+        proxy._release()
+    with_attributes = core.getAttrProxyForURI(uri)
+    with_attributes.sum = with_attributes.sum + 5
+    assert with_attributes.sum == 5
+    with_attributes._release()
+
+
+@pytest.mark.parametrize("command", [MODULE, LAUNCHER], ids=["module", "launcher"])
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
+def test_signals_end_it_cleanly(start, command, number, code):
+    child = start(command=command)
+    child.wait_for(r"^echoserver running\.\n")
+    assert child.end(number) == (code, "echoserver stopped.\n", "")
+
+
+@pytest.mark.parametrize("command", [MODULE, LAUNCHER], ids=["module", "launcher"])
+def test_help(start, command):
+    code, out, err = start("--help", command=command).end()
+    assert (code, err) == (0, "")
+    for option in (
+        "-h --help",
+        "-H HOST",
+        "-p PORT",
+        "-v --verbose",
+        "--load URI",
+        "--callers",
+        "--duration",
+        "--json",
+    ):
+        assert option in out
+
+
+def test_verbose_prints_each_call_with_its_time(start):
+    child = start("--verbose")
+    uri = child.wait_for(r"^PYRO URI: (\S+)\n[^$]*^echoserver running\.\n")[1]
+    proxy = core.getProxyForURI(uri)
+    proxy.echo("x" * 10_000)
+    line = child.wait_for(r"^\d\d:\d\d:\d\d\.\d{3} echo\('x.*\)\n")[0]
+    assert len(line) < 200
+    with pytest.raises(ZeroDivisionError):
+        proxy.error()
+    child.wait_for(r"^\d\d:\d\d:\d\d\.\d{3} error\(\)\n")
+    proxy._release()
+
+
+def test_a_port_in_use_is_one_clear_line(start):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        code, out, err = start("-H", "127.0.0.1", "-p", port).end()
+    assert (code, out) == (1, "")
+    assert err.startswith("gpyro-echoserver: ")
+    assert err.count("\n") == 1
+    assert "in use" in err
+
+
+def test_a_chosen_port(start):
+    with socket.create_server(("127.0.0.1", 0)) as finder:
+        port = finder.getsockname()[1]
+    child = start("-H", "127.0.0.1", "-p", port)
+    child.wait_for(rf"^PYRO URI: PYRO://127\.0\.0\.1:{port}/")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "name"),
+    [
+        (["-p", "70000"], "--port"),
+        (["-p", "x"], "--port"),
+        (["--load", "U", "--callers", "0"], "--callers"),
+        (["--load", "U", "--callers", "10001"], "--callers"),
+        (["--load", "U", "--duration", "nan"], "--duration"),
+        (["--load", "U", "--duration", "3601"], "--duration"),
+        (["--load", "U", "--duration", "-1"], "--duration"),
+        (["--load", "U", "--calls", "0"], "--calls"),
+        (["--load", "U", "--size", str(1 << 30)], "--size"),
+        (["--load", "U", "--size", str(32 << 20), "--callers", "64"], "--size"),
+    ],
+)
+def test_an_unusable_value_is_one_clear_line(capsys, arguments, name):
+    assert echoserver.main(arguments) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("gpyro-echoserver: ")
+    assert name in err
+    assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize("arguments", [["--bogus"], ["stray"], ["--callers", "5"], ["--load"]])
+def test_arguments_that_do_not_fit_show_the_usage(capsys, arguments):
+    assert echoserver.main(arguments) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "Usage:" in err
+    assert "Option(" not in err
+
+
+@pytest.mark.parametrize("uri", ["nonsense", "PYROLOC://localhost:{free}/:Pyro.test.echoserver"])
+def test_load_without_a_server_is_one_clear_line(start, uri):
+    with socket.create_server(("127.0.0.1", 0)) as finder:
+        free = finder.getsockname()[1]
+    code, out, err = start("--load", uri.format(free=free)).end()
+    assert (code, out) == (1, "")
+    assert err.startswith("gpyro-echoserver: ")
+    assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize("options", [[], ["--private"], ["--size", "100000"]], ids=["shared", "private", "large"])
+def test_a_load_of_so_many_calls(start, uri, options):
+    code, out, err = start("--load", uri, "--callers", 16, "--calls", 500, "--duration", PATIENCE, *options).end()
+    assert code == 0, err
+    assert re.match(
+        r"500 calls in [\d.]+ s: [\d,]+ calls/s\nlatency p50 [\d.]+ ms, p99 .*p99\.9 .*\nerrors: none\n", out
+    )
+
+
+def test_the_load_as_json_with_the_patched_launcher(start, uri):
+    options = ["--callers", 8, "--calls", 100, "--duration", PATIENCE, "--json"]
+    code, out, err = start("--load", uri, *options, command=LAUNCHER).end()
+    assert code == 0, err
+    result = json.loads(out)
+    assert (result["calls"], result["errors"], result["interrupted"]) == (100, {}, False)
+    assert 0 < result["latency_ms"]["p50"] <= result["latency_ms"]["p99.9"] <= result["latency_ms"]["max"]
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_load_cut_short_prints_its_result(start, uri, number, code):
+    child = start("--load", uri, "--callers", 4, "--duration", 3600)
+    child.wait_for(r"calls/s\n", "stderr")
+    ended, out, err = child.end(number)
+    assert ended == code, err
+    assert re.match(r"[\d,]+ calls in .*\nlatency .*\nerrors: none\n", out)
+    assert "Traceback" not in err
+
+
+def test_a_server_that_goes_away_during_the_load(start, server, uri):
+    load = start("--load", uri, "--callers", 4, "--duration", 3, "--json")
+    load.wait_for(r"calls/s\n", "stderr")
+    server.process.kill()
+    code, out, err = load.end()
+    assert code == 1, err
+    result = json.loads(out)
+    assert result["calls"] > 0
+    assert sum(result["errors"].values()) > 0
+    assert result["first_error"]
+
+
+def test_the_demo(start):
+    code, out, err = start(ROOT / "examples" / "demo.py", "0.3", command=[sys.executable]).end()
+    assert code == 0, err
+    assert "1,000 right answers" in out
+    assert "All as it should be." in out
