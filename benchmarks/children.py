@@ -113,7 +113,7 @@ class Client:
 
     def hold(self, kind: str, address: Any, count: int) -> Any:
         """Open so many connections more, make one call on each and keep them."""
-        self._kept.setdefault("held", []).extend(connected(kind, address, count, 100))
+        self._kept.setdefault("held", []).extend(connected(kind, address, count, 69))
         return count
 
     def watch(self, address: Any) -> Any:
@@ -137,10 +137,7 @@ class Client:
         proxy = core.getProxyForURI(address)
         proxy.echo(None)
         start = time.perf_counter()
-        calls = [gevent.spawn(proxy.burn, seconds) for _ in range(count)]
-        gevent.joinall(calls, timeout=count * seconds * 10 + 30, raise_error=True)
-        if not all(call.successful() for call in calls):
-            raise RuntimeError("calls of the flood were not answered")
+        each([partial(proxy.burn, seconds)] * count, count, count * seconds * 10 + 30)
         proxy._release()
         return time.perf_counter() - start
 
@@ -152,14 +149,26 @@ def connected(kind: str, address: Any, count: int, payload: int) -> list[Call]:
         calls: list[Call] = [partial(echo_value, proxy)] * count
     else:
         calls = [bare_call(address, payload) if kind == "bare" else private_call(address) for _ in range(count)]
-    turn = BoundedSemaphore(CONNECTING)
-
-    def use(call: Call) -> None:
-        with turn:
-            call()
-
-    gevent.joinall([gevent.spawn(use, call) for call in calls], timeout=100, raise_error=True)
+    each(calls, CONNECTING, 100)
     return calls
+
+
+def each(calls: list[Call], together: int, seconds: float) -> None:
+    """Run each of these once, at most so many at a time, and raise the first error or that it took too long."""
+    turn, errors = BoundedSemaphore(together), list[Exception]()
+
+    def run(call: Call) -> None:
+        with turn:
+            try:
+                call()
+            except Exception as error:  # raised once, below; from here gevent would print each
+                errors.append(error)
+
+    gevent.joinall(running := [gevent.spawn(run, call) for call in calls], timeout=seconds)
+    if errors:
+        raise errors[0]
+    if not all(greenlet.dead for greenlet in running):
+        raise TimeoutError(f"not done in {seconds:.0f} s")
 
 
 def echo_value(proxy: Any) -> Any:

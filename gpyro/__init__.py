@@ -1,13 +1,13 @@
 """gpyro makes a Python object callable from another process as if it were local, on gevent.
 
-    import gpyro.core                                   # in the server
+import gpyro.core                                   # in the server
 
-    daemon = gpyro.core.Daemon()
-    print(daemon.connect(MyObject(), "mine"))
-    daemon.requestLoop()
+daemon = gpyro.core.Daemon()
+print(daemon.connect(MyObject(), "mine"))
+daemon.requestLoop()
 
-    proxy = gpyro.core.getProxyForURI(uri)              # in the client
-    proxy.method(1, 2)
+proxy = gpyro.core.getProxyForURI(uri)              # in the client
+proxy.method(1, 2)
 """
 
 from __future__ import annotations

@@ -26,7 +26,8 @@ class PYROAdapter:
     @property
     def URI(self) -> PyroURI:
         """Where the proxy connects to."""
-        return self._proxy.URI
+        uri: PyroURI = self._proxy.URI
+        return uri
 
     def rebindURI(self, tries: int = sys.maxsize, wait: float = 1) -> None:
         """Connect again to where the proxy points, as after a ConnectionClosedError; the failed call is not repeated.

@@ -1,7 +1,7 @@
 """The server's side of a call: from the frame that brings it, through the object's method, to the answer.
 
-`Dispatcher.serve` runs in the hub and only decides; everything that may block or is somebody else's code (decoding arguments, the
-method, encoding its result, initTLS) runs in a worker.
+`Dispatcher.serve` runs in the hub and only decides; everything that may block or is somebody else's code (decoding
+arguments, the method, encoding its result, initTLS) runs in a worker.
 """
 
 from __future__ import annotations
@@ -10,15 +10,12 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gpyro.configuration import Settings
 from gpyro.constants import RIF_Keywords, RIF_Varargs
 from gpyro.errors import SerializationError, SynchronizationError, WireError
 from gpyro.exposure import Members
-from gpyro.net.channel import Channel
-from gpyro.net.outgoing import HIGH_WATER
-from gpyro.net.stream import FORKED, TURN
 from gpyro.objects import HIDDEN, CallbackObjBase, ObjBase, SynchronizedObjBase
 from gpyro.synchronize import CallLock
 from gpyro.tls import CURRENT_CALL, Call, LocalStorage, Session
@@ -26,7 +23,13 @@ from gpyro.util import formatTraceback
 from gpyro.wire import metadata
 from gpyro.wire.frames import FLAG_METADATA, SMALL_LIMIT, Frame, Kind, Rejection
 
+if TYPE_CHECKING:
+    from gpyro.net.channel import Channel
+
 logger = logging.getLogger("gpyro.dispatch")
+
+TURN = 0.005
+"""Seconds that the queued calls of one session may hold the hub before other channels have their turn."""
 
 FLAG_METHOD = 0x02
 """On the answer to a GET: the name is a method, which has no value."""
@@ -56,34 +59,51 @@ class ObjectEntry:
         last_used: when it was connected or last called, as `time.time`.
     """
 
-    __slots__ = ("_members", "_target_class", "dyncall", "guid", "last_used", "lock", "name", "obj")
+    __slots__ = (
+        "_members",
+        "dyncall",
+        "guid",
+        "is_base",
+        "last_used",
+        "lock",
+        "methods",
+        "name",
+        "obj",
+        "target_class",
+    )
 
     def __init__(self, guid: str, name: str | None, obj: Any) -> None:
         self.guid = guid
         self.name = name
         self.obj = obj
         self.last_used = time.time()
+        self.is_base = isinstance(obj, ObjBase)
         self.lock: CallLock | None = obj._pyro_lock if isinstance(obj, SynchronizedObjBase) else None
         self.dyncall = isinstance(obj, ObjBase) and type(obj).Pyro_dyncall is not ObjBase.Pyro_dyncall
-        self._target_class: type | None = None
+        self.target_class: type | None = None
+        self.methods: dict[str, bool] = {}
         self._members: Members | None = None
 
     def target(self) -> Any:
         """The object that calls go to: the delegate, if there is one."""
-        obj = self.obj
-        if isinstance(obj, ObjBase):
-            obj.lastUsed = self.last_used = time.time()
-            if obj.delegate is not None:
-                return obj.delegate
-        return obj
+        if self.is_base and self.obj.delegate is not None:
+            return self.obj.delegate
+        return self.obj
 
     def members(self, target: Any) -> Members:
-        """What can be reached of `target`."""
+        """What can be reached of `target`; `methods` and `target_class` remember it for the next call."""
         cls = type(target)
-        if cls is not self._target_class or self._members is None:
+        if cls is not self.target_class or self._members is None:
             self._members = Members(cls, HIDDEN if isinstance(target, ObjBase) else frozenset())
-            self._target_class = cls
+            self.methods = self._members.methods
+            self.target_class = cls
         return self._members
+
+    def touch(self) -> None:
+        """Remember that it was called now."""
+        self.last_used = time.time()
+        if self.is_base:
+            self.obj.lastUsed = self.last_used
 
 
 class Dispatcher:
@@ -159,7 +179,10 @@ class Dispatcher:
         session.channel.state.run_in_hub(lambda: self._start_queued(session))
 
     def _start_queued(self, session: Session) -> None:
-        """Let the calls start that waited in the session's queue, in their order, a turn's worth at a time. In the hub."""
+        """Let the calls start that waited in the session's queue, in their order, a turn's worth at a time.
+
+        In the hub.
+        """
         state, queue = session.channel.state, session.queue
         until = time.monotonic() + TURN
         while queue:
@@ -172,32 +195,42 @@ class Dispatcher:
 
     def _run(self, call: Call, _: Any) -> None:
         """The worker's task: carry out one request and answer it."""
-        frame, channel = call.frame, call.session.channel
-        if channel.closed and (frame[0] != _ONEWAY or channel.reason is FORKED):
+        frame, session = call.frame, call.session
+        channel = session.channel
+        serializer = channel.serializer
+        if channel.closed and (frame[0] != _ONEWAY or channel.forked_away):
             return  # nobody is there for the answer; in a forked child the call is the parent's
         kind, flags = _RESULT, 0
         try:
             body = frame[4]
             if frame[1] & FLAG_METADATA:
                 body = self._read_metadata(call, body)
-            entry = self._admit(call)
-            lock = self._gate or entry.lock
-            if lock is not None:
-                flags, answer = self._run_locked(call, entry, body)
-            elif frame[0] == _CALL and not entry.dyncall:
+            entry = self.entries.get(session.object_id)
+            if entry is None or call.cancelled or self.draining or session.failure is not None:
+                raise self._why_not(call)
+            if frame[0] == _CALL and self._gate is None and entry.lock is None and not entry.dyncall:
                 # The usual case, in as few steps as can be.
                 try:
-                    method, arguments, keywords = channel.serializer.decode_call(body)
+                    method, arguments, keywords = serializer.decode_call(body)
                 except SerializationError as error:
                     raise Rejected(Rejection.UNREADABLE, str(error)) from None
-                target = entry.target()
-                is_oneway = entry.members(target).methods.get(method)
+                target = entry.obj
+                if entry.is_base:
+                    target.lastUsed = time.time()
+                    if target.delegate is not None:
+                        target = target.delegate
+                else:
+                    entry.last_used = time.time()
+                if target.__class__ is not entry.target_class:
+                    entry.members(target)
+                is_oneway = entry.methods.get(method)
                 if is_oneway is None:
                     raise self._unknown(entry, method)
                 if is_oneway:
                     self._answer_early(call)
-                result = getattr(target, method)(*arguments, **keywords)
-                answer = channel.serializer.encode(result)
+                answer = serializer.encode(getattr(target, method)(*arguments, **keywords))
+            elif self._gate is not None or entry.lock is not None:
+                flags, answer = self._run_locked(call, entry, body)
             else:
                 flags, answer = self._perform(call, entry, body)
         except BaseException as error:
@@ -205,15 +238,9 @@ class Dispatcher:
         if frame[0] == _ONEWAY:
             channel.oneway_done(frame)
             return
-        if channel.serving.get(frame[2]) is not call:
-            return  # answered early
-        if channel.out.size > HIGH_WATER:
-            turnstile = channel.wait_for_room()
-            channel.answer(frame, kind, answer, flags)
-            if turnstile is not None:
-                turnstile.passed()
-        else:
-            channel.answer(frame, kind, answer, flags)
+        if call.answered:
+            return
+        channel.answer(frame, kind, answer, flags)
 
     def _read_metadata(self, call: Call, body: bytes) -> bytes:
         try:
@@ -225,19 +252,13 @@ class Dispatcher:
             call.chain = tuple(chain)
         return body
 
-    def _admit(self, call: Call) -> ObjectEntry:
-        """The object that is called, if the call may start."""
+    def _why_not(self, call: Call) -> BaseException:
+        """Why a call may not start."""
         if call.cancelled:
-            raise Rejected(Rejection.CANCELLED, "cancelled before it began")
+            return Rejected(Rejection.CANCELLED, "cancelled before it began")
         if self.draining:
-            raise Rejected(Rejection.DRAINING, "the daemon is shutting down")
-        session = call.session
-        if session.failure is not None:
-            raise session.failure
-        entry = self.entries.get(session.object_id)
-        if entry is None:
-            raise Rejected(Rejection.UNKNOWN_OBJECT, "unknown object ID")
-        return entry
+            return Rejected(Rejection.DRAINING, "the daemon is shutting down")
+        return call.session.failure or Rejected(Rejection.UNKNOWN_OBJECT, "unknown object ID")
 
     def _run_locked(self, call: Call, entry: ObjectEntry, body: bytes) -> tuple[int, bytes]:
         """Carry out a request of an object, or a daemon, whose calls must not overlap."""
@@ -266,6 +287,7 @@ class Dispatcher:
         """Carry out any request; gives the flags and the body of its answer."""
         kind = call.frame[0]
         serializer = call.session.channel.serializer
+        entry.touch()
         target = entry.target()
         members = entry.members(target)
         if kind in (_CALL, _ONEWAY):
@@ -315,6 +337,7 @@ class Dispatcher:
     def _answer_early(self, call: Call) -> None:
         """A method marked one-way: its caller need not wait."""
         channel = call.session.channel
+        call.answered = True
         channel.answer(call.frame, _RESULT, channel.serializer.encode(None))
 
     # Errors
@@ -339,7 +362,11 @@ class Dispatcher:
             type(error).__name__,
             exc_info=error,
         )
-        if entry is not None and isinstance(entry.obj, CallbackObjBase) and not isinstance(error, channel.hub.SYSTEM_ERROR):
+        if (
+            entry is not None
+            and isinstance(entry.obj, CallbackObjBase)
+            and not isinstance(error, channel.hub.SYSTEM_ERROR)
+        ):
             trace = error.__traceback__
             channel.state.run_in_hub(lambda: channel.hub.handle_error(entry.obj, type(error), error, trace))
         return Kind.ERROR, channel.serializer.encode_error(error, _remote_lines(error))
@@ -364,4 +391,3 @@ def _class_name(entry: ObjectEntry) -> str:
 
 def _shown(name: str) -> str:
     return repr(name if len(name) <= 80 else name[:77] + "...")
-

@@ -18,11 +18,11 @@
             ├── MaybeExecutedError     verdict: lost after sending; the call may have run
             └── TimeoutError           verdict: the deadline passed; see `phase` and `may_have_run`
 
-A verdict speaks of the call of the proxy that raises it. When a method on the server lets one of its own verdicts out, the
-caller therefore gets a RemoteError that names it, never the verdict class itself.
+A verdict speaks of the call of the proxy that raises it. When a method on the server lets one of its own verdicts
+out, the caller therefore gets a RemoteError that names it, never the verdict class itself.
 
-The names down to ConnectionDeniedError are Pyro 3's; what gpyro adds stands below the class that a Pyro 3 program would have
-caught in the same place.
+The names down to ConnectionDeniedError are Pyro 3's; what gpyro adds stands below the class that a Pyro 3 program
+would have caught in the same place.
 """
 
 from __future__ import annotations

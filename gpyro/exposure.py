@@ -1,7 +1,8 @@
 """What of an object can be reached from outside: an allow-list, made once from its class, never by asking the object.
 
-Reachable are the public members of the class tree, except those of the base classes that only serve the remoting. `expose` narrows
-this to a declared list. Nothing that begins with an underscore is ever reachable, whoever declares it.
+Reachable are the public members of the class tree, except those of the base classes that only serve the remoting.
+`expose` narrows this to a declared list. Nothing that begins with an underscore is ever reachable, whoever declares
+it.
 """
 
 from __future__ import annotations
@@ -29,9 +30,9 @@ def expose(*names: str) -> Callable[[type[T]], type[T]]: ...
 def expose(*arguments: Any) -> Any:
     """Declare what can be reached; as soon as a class tree declares anything, nothing else of it can be.
 
-    On a method or property it declares that member. On a class, ``@expose`` declares the public members that the class itself
-    defines, and ``@expose("name", ...)`` the given names, which may also be data attributes, or names that a delegate's
-    ``__getattr__`` answers to. A declared name stays declared in derived classes.
+    On a method or property it declares that member. On a class, ``@expose`` declares the public members that the
+    class itself defines, and ``@expose("name", ...)`` the given names, which may also be data attributes, or names
+    that a delegate's ``__getattr__`` answers to. A declared name stays declared in derived classes.
 
     Raises:
         TypeError: it is used on something that is no class, method or property.

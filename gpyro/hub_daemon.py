@@ -1,4 +1,7 @@
-"""The daemon: makes objects reachable for other processes, with connections and calls as greenlets of one gevent loop."""
+"""The daemon.
+
+Makes objects reachable for other processes, with connections and calls as greenlets of one gevent loop.
+"""
 
 from __future__ import annotations
 
@@ -65,9 +68,10 @@ class DaemonServant:
 class Daemon:
     """Serves objects to other processes.
 
-    It listens from its making on, and answers as soon as a loop runs: `requestLoop` in the main program, `start` inside a program
-    that runs gevent's loop anyway. The hub is taken then, so a daemon may be made in one thread and run in another. Connecting and
-    disconnecting objects and `shutdown` work from any thread, and from signal handlers.
+    It listens from its making on, and answers as soon as a loop runs: `requestLoop` in the main program, `start`
+        inside a program that runs gevent's loop anyway. The hub is taken then, so a daemon may be made in one thread
+        and run in another. Connecting and disconnecting objects and `shutdown` work from any thread, and from signal
+        handlers.
 
     Keep a reference to it: an unreferenced daemon that is not running is closed by Python's garbage collection.
 
@@ -90,8 +94,8 @@ class Daemon:
 
         Args:
             protocol: only ``PYRO``.
-            host: interface to bind: a name, an IP address, or ``./u:`` and the path of a Unix socket. None stands for PYRO_HOST, and
-                an empty one for the loopback interface.
+            host: interface to bind: a name, an IP address, or ``./u:`` and the path of a Unix socket. None stands for
+                PYRO_HOST, and an empty one for the loopback interface.
             port: first port to try; 0 for PYRO_PORT, and with `norange` for one that the system chooses.
             norange: true for exactly that port, instead of the next free one of PYRO_PORT_RANGE.
             publishhost: the host that URIs say, for NAT; None for PYRO_PUBLISHHOST, else `host`.
@@ -223,7 +227,9 @@ class Daemon:
         return self._dispatcher.shared_storage or getLocalStorage()
 
     def setInitTLS(self, func: Callable[[LocalStorage], object]) -> None:
-        """Have ``func(storage)`` run for each new session before its first call, or once and now where calls do not overlap.
+        """Have ``func(storage)`` prepare the storage of each new session, before its first call.
+
+        Where calls do not overlap there is one storage, which is prepared at once.
 
         Raises:
             TypeError: it is not callable.
@@ -235,7 +241,10 @@ class Daemon:
     # Transient objects
 
     def setTransientsCleanupAge(self, secs: float) -> None:
-        """Disconnect objects without name that were not called for `secs` seconds, and call their ``_gotReaped``; 0 never does."""
+        """Disconnect objects without name that were not called for `secs` seconds.
+
+        And call their ``_gotReaped``; 0 never does.
+        """
         self._transients_age = secs
         if self._state is not None and secs:
             self._plan_reaping(self._state)
@@ -432,7 +441,9 @@ class Daemon:
         self.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.stop()
 
     def __del__(self) -> None:
@@ -456,5 +467,3 @@ def _nothing() -> None:
 
 def _restore_sigterm() -> None:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-
-

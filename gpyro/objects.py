@@ -19,11 +19,12 @@ if TYPE_CHECKING:
 class ObjBase:
     """What makes an object remotely callable.
 
-    Use it in one of three ways: derive a new class from it and from your own class, calling both ``__init__``; make a plain
-    ``ObjBase()`` and `delegateTo` your object; or derive your class from it directly. ``ObjBase.__init__`` must have run.
+    Use it in one of three ways: derive a new class from it and from your own class, calling both ``__init__``; make a
+        plain ``ObjBase()`` and `delegateTo` your object; or derive your class from it directly. ``ObjBase.__init__``
+        must have run.
 
-    Reachable for clients are the public methods of the class tree (or of the delegate's), without those of this class; see
-    `gpyro.expose`. The constructor is never called remotely.
+    Reachable for clients are the public methods of the class tree (or of the delegate's), without those of this
+    class; see `gpyro.expose`. The constructor is never called remotely.
 
     Attributes:
         objectGUID: the object's id.
@@ -103,7 +104,8 @@ class ObjBase:
 class SynchronizedObjBase(ObjBase):
     """As `ObjBase`, and its remote calls never overlap: waiting ones go in order.
 
-    A call chain that comes back to the object while one of its own calls is in it gets a `gpyro.errors.SynchronizationError`.
+    A call chain that comes back to the object while one of its own calls is in it gets a
+    `gpyro.errors.SynchronizationError`.
     """
 
     def __init__(self) -> None:
@@ -114,12 +116,16 @@ class SynchronizedObjBase(ObjBase):
 class CallbackObjBase(ObjBase):
     """As `ObjBase`, for objects that a client serves to be called back.
 
-    An exception in a method goes to the caller, and is also logged as a warning and handed to ``hub.handle_error`` where the object
-    lives, since that is where somebody can mend it.
+    An exception in a method goes to the caller, and is also logged as a warning and handed to ``hub.handle_error``
+    where the object lives, since that is where somebody can mend it.
     """
 
 
 _BASES = (ObjBase, SynchronizedObjBase, CallbackObjBase)
 
-HIDDEN: frozenset[str] = frozenset(name for base in _BASES for name in dir(base)) | {"objectGUID", "delegate", "lastUsed"}
+HIDDEN: frozenset[str] = frozenset(name for base in _BASES for name in dir(base)) | {
+    "objectGUID",
+    "delegate",
+    "lastUsed",
+}
 """Names that are the base classes' own business, and never reachable."""

@@ -9,6 +9,7 @@ from time import monotonic
 from typing import Any, Final
 
 from gevent import monkey
+from greenlet import getcurrent
 
 from gpyro.adapter import PYROAdapter
 from gpyro.configuration import config
@@ -25,8 +26,8 @@ from gpyro.errors import (
 from gpyro.net.channel import Channel
 from gpyro.net.connect import ChannelTable, Destination
 from gpyro.net.hub import hub_state
-from gpyro.pyrouri import PyroURI
-from gpyro.tls import current_call
+from gpyro.pyrouri import PyroURI, proxy_classes
+from gpyro.tls import CURRENT_CALL
 from gpyro.values import register_class
 from gpyro.wire import metadata
 from gpyro.wire.frames import FLAG_METADATA, Frame, Kind, Rejection, unpack_text
@@ -80,10 +81,12 @@ class _Session:
 class DynamicProxy:
     """Stands for a remote object: a method called on it runs there.
 
-    Making one connects to nothing; the first call does, and a call after the connection was lost connects anew. Any greenlet of any
-    thread may use it, calls overlap freely and start in the order made. Proxies to the same daemon share a connection.
+    Making one connects to nothing; the first call does, and a call after the connection was lost connects anew. Any
+    greenlet of any thread may use it, calls overlap freely and start in the order made. Proxies to the same daemon
+    share a connection.
 
-    It is equal to every proxy for the same object, always true, and never asks the server about names that begin with an underscore.
+    It is equal to every proxy for the same object, always true, and never asks the server about names that begin with
+    an underscore.
 
     Attributes:
         URI: where the object is, as a `PyroURI`.
@@ -135,8 +138,8 @@ class DynamicProxy:
         serializer = channel.serializer
         body = serializer.encode_call(name, vargs, kargs)
         flags = 0
-        call = current_call()
-        if call is not None and call.chain:
+        tree_locals = getattr(getcurrent(), "spawn_tree_locals", None)
+        if tree_locals and (call := tree_locals.get(CURRENT_CALL)) is not None and call.chain:
             body = metadata.prepend({metadata.CHAIN: list(call.chain)}, body)
             flags = FLAG_METADATA
         if name in self._oneway:
@@ -264,7 +267,8 @@ class DynamicProxy:
     @property
     def objectID(self) -> str:
         """The object's id."""
-        return self.URI.objectID
+        object_id: str = self.URI.objectID
+        return object_id
 
     @property
     def adapter(self) -> PYROAdapter:
@@ -289,7 +293,9 @@ class DynamicProxy:
         raise AttributeError(f"cannot delete {name!r} of a remote object")
 
     def __dir__(self) -> list[str]:
-        return sorted({name for name in dir(type(self)) if name.startswith("_set") or not name.startswith("_")} | {"URI"})
+        return sorted(
+            {name for name in dir(type(self)) if name.startswith("_set") or not name.startswith("_")} | {"URI"}
+        )
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} for {self.URI}>"
@@ -322,8 +328,8 @@ class DynamicProxy:
 class DynamicProxyWithAttrs(DynamicProxy):
     """As `DynamicProxy`, and reads and writes the object's public data attributes, each time by a call.
 
-    ``proxy.a.b`` fetches ``a`` by value; ``.b`` and everything after it is local. ``proxy.sum = proxy.sum + 1`` is two calls, with room
-    for others in between.
+    ``proxy.a.b`` fetches ``a`` by value; ``.b`` and everything after it is local. ``proxy.sum = proxy.sum + 1`` is
+    two calls, with room for others in between.
     """
 
     __slots__ = ("_methods",)
@@ -357,6 +363,9 @@ class DynamicProxyWithAttrs(DynamicProxy):
             return 0
         _, answer = self._request(Kind.DESCRIBE, lambda serializer: attr.encode("utf-8", "replace"))
         return answer[4][0] if answer[4] else 0
+
+
+proxy_classes.update(plain=DynamicProxy, attributes=DynamicProxyWithAttrs)
 
 
 def getProxyForURI(URI: str | PyroURI) -> DynamicProxy:

@@ -12,6 +12,9 @@ from gpyro.errors import NamingError, URIError
 if TYPE_CHECKING:
     from gpyro.proxy import DynamicProxy, DynamicProxyWithAttrs
 
+proxy_classes: dict[str, Any] = {}
+"""Filled by `gpyro.proxy`, which stands on this module."""
+
 
 @functools.total_ordering
 class PyroURI:
@@ -78,15 +81,13 @@ class PyroURI:
 
     def getProxy(self) -> DynamicProxy:
         """A new proxy for the object."""
-        from gpyro.proxy import DynamicProxy
-
-        return DynamicProxy(self)
+        proxy: DynamicProxy = proxy_classes["plain"](self)
+        return proxy
 
     def getAttrProxy(self) -> DynamicProxyWithAttrs:
         """A new proxy with attribute access for the object."""
-        from gpyro.proxy import DynamicProxyWithAttrs
-
-        return DynamicProxyWithAttrs(self)
+        proxy: DynamicProxyWithAttrs = proxy_classes["attributes"](self)
+        return proxy
 
     def __str__(self) -> str:
         return uri.format(self)

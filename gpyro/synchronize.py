@@ -7,11 +7,11 @@ from collections import deque
 from itertools import count
 from typing import Any
 
-from gevent import monkey
+from gevent import get_hub, monkey
+from gevent.hub import Hub
 from greenlet import getcurrent
 
 from gpyro.errors import SynchronizationError
-from gpyro.net.hub import HubState, hub_state
 from gpyro.tls import Call
 
 _allocate_lock = monkey.get_original("_thread", "allocate_lock")
@@ -32,8 +32,8 @@ os.register_at_fork(after_in_child=_new_prefix)
 class CallLock:
     """A lock that calls hold, handed on in the order of asking; works among threads, too.
 
-    It is not re-entrant. A call chain that comes back to it while one of its own calls holds it gets an error instead of waiting
-    for itself: each hold has a mark, which travels with the calls that are made under it.
+    It is not re-entrant. A call chain that comes back to it while one of its own calls holds it gets an error instead
+    of waiting for itself: each hold has a mark, which travels with the calls that are made under it.
     """
 
     __slots__ = ("_guard", "_held", "_mark", "_waiting")
@@ -63,11 +63,11 @@ class CallLock:
                 return
             if self._mark in call.chain:
                 raise SynchronizationError("this call comes from one that holds the object: it would wait for itself")
-            waiter = _Waiter(hub_state(), mark)
+            waiter = _Waiter(mark)
             self._waiting.append(waiter)
         try:
             while not waiter.granted:
-                waiter.state.hub.switch()
+                waiter.hub.switch()
         except BaseException:
             waiter.gone = True
             with self._guard:
@@ -88,17 +88,15 @@ class CallLock:
             waiter = self._waiting.popleft()
             self._mark = waiter.mark
             waiter.granted = True
-        if waiter.state is hub_state():
-            waiter.state.run_in_hub(waiter.wake)
-        else:
-            waiter.state.call_soon(waiter.wake)
+        wake_soon = waiter.hub.loop.run_callback if waiter.hub is get_hub() else waiter.hub.loop.run_callback_threadsafe
+        wake_soon(waiter.wake)
 
 
 class _Waiter:
-    __slots__ = ("gone", "granted", "greenlet", "mark", "state")
+    __slots__ = ("gone", "granted", "greenlet", "hub", "mark")
 
-    def __init__(self, state: HubState, mark: bytes) -> None:
-        self.state = state
+    def __init__(self, mark: bytes) -> None:
+        self.hub: Hub = get_hub()
         self.mark = mark
         self.greenlet: Any = getcurrent()
         self.granted = False

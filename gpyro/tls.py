@@ -1,7 +1,8 @@
 """Thread-local storage in Pyro's sense: what a method can keep for, and know of, the session it was called in.
 
-"TLS" in this project is always this, never transport security. There is one storage for each session, that is, for each proxy of a
-client, and it ends with the session. It is found through the greenlet that a call runs in, also in greenlets which that one spawns.
+"TLS" in this project is always this, never transport security. There is one storage for each session, that is, for
+each proxy of a client, and it ends with the session. It is found through the greenlet that a call runs in, also in
+greenlets which that one spawns.
 """
 
 from __future__ import annotations
@@ -50,7 +51,8 @@ class Caller:
     Attributes:
         addr: the peer's address; host and port for TCP.
         identity: who the peer proved to be; None if it did not have to.
-        credentials: process, user and group ids of a peer on a Unix socket; None otherwise. Also as `pid`, `uid`, `gid`.
+        credentials: process, user and group ids of a peer on a Unix socket; None otherwise. Also as `pid`, `uid`,
+            `gid`.
         connected: whether the session is still there.
     """
 
@@ -130,17 +132,18 @@ class Call:
         session: the session it belongs to.
         frame: the frame that brought it.
         chain: holds on synchronized objects that it descends from.
+        answered: the answer went out before the method began, since it is one-way.
         cancelled: the caller left before it began.
         storage: the storage that it sees, where that is not the session's.
     """
 
-    __slots__ = ("cancelled", "chain", "frame", "session", "storage")
+    __slots__ = ("answered", "cancelled", "chain", "frame", "session", "storage")
 
     def __init__(self, session: Session, frame: Frame) -> None:
         self.session = session
         self.frame = frame
         self.chain: tuple[bytes, ...] = ()
-        self.cancelled = False
+        self.answered = self.cancelled = False
         self.storage: LocalStorage | None = None
 
 
@@ -153,8 +156,8 @@ def current_call() -> Call | None:
 def getLocalStorage() -> LocalStorage:
     """The storage of the session that the current call belongs to.
 
-    Works in the greenlet of a call and in those it spawns (`gevent.spawn` and its like; not `gevent.spawn_raw`, and not with
-    gevent's greenlet tracking switched off).
+    Works in the greenlet of a call and in those it spawns (`gevent.spawn` and its like; not `gevent.spawn_raw`, and
+    not with gevent's greenlet tracking switched off).
 
     Raises:
         PyroError: no remote call is running here.

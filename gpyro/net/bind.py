@@ -42,6 +42,7 @@ def bind(host: str, port: int, norange: bool, publish: str | None, settings: Set
         port: where to start; 0 for PYRO_PORT, or with `norange` for one that the system chooses.
         norange: exactly this port, not the next free one.
         publish: what URIs say instead of `host`.
+        settings: ports to try, backlog, whether a wide bind is allowed.
 
     Raises:
         DaemonError: it cannot be bound, or must not be; the text says why.
@@ -59,8 +60,8 @@ def bind(host: str, port: int, norange: bool, publish: str | None, settings: Set
     family, address = _resolve(host)
     if not settings.PYRO_ALLOW_OPEN and not ipaddress.ip_address(address.partition("%")[0]).is_loopback:
         raise DaemonError(
-            f"Couldn't start Pyro daemon: bound to {host}, everybody who can reach this machine could call its objects. "
-            "Bind the loopback interface (host ''), or a Unix socket (host './u:/path'), or say PYRO_ALLOW_OPEN=1"
+            f"Couldn't start Pyro daemon: bound to {host}, everybody who can reach this machine could call its "
+            "objects. Bind the loopback interface (host ''), or a Unix socket (host './u:/path'), or say PYRO_ALLOW_OPEN=1"
         )
     sock = _bind_port(family, address, port, norange, settings)
     sock.listen(settings.PYRO_TCP_LISTEN_BACKLOG)

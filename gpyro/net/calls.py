@@ -20,7 +20,8 @@ class OutgoingCall:
     """A call that was sent.
 
     Attributes:
-        caller: the greenlet that waits for the answer; None once it left early, when a late answer is only accounted for.
+        caller: the greenlet that waits for the answer; None once it left early, when a late answer is only accounted
+            for.
         answer: the frame that answered, or why none will come.
         size: bytes of its body, which the window gets back with the answer.
         position: how many bytes the channel had to send before it; tells whether any of it left.
@@ -49,8 +50,8 @@ class OutgoingCall:
 class Turnstile:
     """Greenlets that wait, in order, until they may send: for the peer's credit or for room in the output.
 
-    Each waits in its own greenlet within its own deadline. One passes at a time, and says so with `passed`; while anybody waits
-    or is passing, newcomers queue up behind, so the order is that of arrival.
+    Each waits in its own greenlet within its own deadline. One passes at a time, and says so with `passed`; while
+    anybody waits or is passing, newcomers queue up behind, so the order is that of arrival.
     """
 
     __slots__ = ("_hub", "_may_pass", "_passing", "_waiting")
@@ -108,7 +109,10 @@ class Turnstile:
         self.advance()
 
     def advance(self) -> None:
-        """Let the first one pass if it may. To be called whenever room may have come; from any greenlet of this thread."""
+        """Let the first one pass if it may. To be called whenever room may have come.
+
+        From any greenlet of this thread.
+        """
         if self._passing is None and self._waiting and self._may_pass(self._waiting[0].size):
             turn = self._passing = self._waiting.popleft()
             self._hub.loop.run_callback(turn.settle, _PASS)

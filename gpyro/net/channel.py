@@ -14,12 +14,12 @@ from greenlet import getcurrent
 from gpyro.errors import MaybeExecutedError, NotSentError, ProtocolError, PyroError, TimeoutError, WireError
 from gpyro.net.calls import OutgoingCall, Turnstile
 from gpyro.net.hub import HubState
-from gpyro.net.outgoing import HIGH_WATER
+from gpyro.net.outgoing import GATHER_SIZE, HIGH_WATER
 from gpyro.net.sockets import Credentials, peer_credentials
 from gpyro.net.stream import FrameStream
 from gpyro.wire.connection import Connection
 from gpyro.wire.credit import Window
-from gpyro.wire.frames import CREDIT_BODY, HEADER, Frame, Kind, pack, unpack_text
+from gpyro.wire.frames import CREDIT_BODY, HEADER, HEADER_SIZE, Frame, Kind, pack, unpack_text
 from gpyro.wire.ids import IdSource
 
 if TYPE_CHECKING:
@@ -69,6 +69,7 @@ class Channel(FrameStream):
         draining: the peer announced that it will close; calls under way are still answered.
         user: what validators hang on the connection; shows through in every session's `caller`.
         in_calls, in_bytes: unanswered calls of the peer, and the bytes of their bodies.
+        granted_calls, granted_bytes: how much of that the peer may have.
     """
 
     __slots__ = (
@@ -81,6 +82,8 @@ class Channel(FrameStream):
         "address",
         "call_ids",
         "draining",
+        "granted_bytes",
+        "granted_calls",
         "in_bytes",
         "in_calls",
         "opened",
@@ -116,6 +119,7 @@ class Channel(FrameStream):
         self.call_ids = self.session_ids = _NO_IDS
         self.serializer: Any = None
         self.in_calls = self.in_bytes = 0
+        self.granted_calls = self.granted_bytes = 0
         self.draining = False
         self._owed_calls = self._owed_bytes = 0
         # Parts that few channels need at a time are made when they do.
@@ -139,12 +143,15 @@ class Channel(FrameStream):
         peer = self.wire.peer
         assert peer is not None
         self.serializer = serializer
+        self.granted_calls, self.granted_bytes = self.wire.own.calls, self.wire.own.size
         if peer.calls:
-            self.window = Window(peer.calls, peer.bytes)
+            self.window = Window(peer.calls, peer.size)
             self.opened = set()
             self.call_ids = IdSource(self.wire.connecting, self.pending)
             self.session_ids = IdSource(self.wire.connecting, self.opened)
         self.stop_timer()
+        # Only calls that are out give the loop a reason to go on.
+        self._read_watcher.ref = False
 
     # Frames that arrive
 
@@ -153,22 +160,25 @@ class Channel(FrameStream):
 
     def _on_request(self, frame: Frame) -> None:
         """A call or its like: counted against what was granted, then served, or kept while the output is full."""
-        own = self.wire.own
-        size = len(frame[4])
-        if self.in_calls >= own.calls:
-            raise WireError(f"more than the granted {own.calls} calls are unanswered", "W1")
-        if self.in_bytes + size > own.bytes and self.in_calls:
-            raise WireError(f"unanswered calls of more than the granted {own.bytes} bytes", "W1")
-        if frame[2] in self.serving:
-            raise WireError(f"call id {frame[2]} is in use", "I2")
-        self.in_calls += 1
-        self.in_bytes += size
+        self.in_calls = calls = self.in_calls + 1
+        self.in_bytes = size = self.in_bytes + len(frame[4])
+        if calls > self.granted_calls or size > self.granted_bytes or frame[2] in self.serving:
+            self._check_request(frame)
         if self._deferred is not None:
             self._deferred.append(frame)
         elif self.out.size > HIGH_WATER:
             self._deferred = [frame]
         else:
             self.acceptor.serve(self, frame)  # type: ignore[union-attr]
+
+    def _check_request(self, frame: Frame) -> None:
+        """What looks like a breach of flow control is one, unless it is a single large call."""
+        if self.in_calls > self.granted_calls:
+            raise WireError(f"more than the granted {self.granted_calls} calls are unanswered", "W1")
+        if self.in_bytes > self.granted_bytes and self.in_calls > 1:
+            raise WireError(f"unanswered calls of more than the granted {self.granted_bytes} bytes", "W1")
+        if frame[2] in self.serving:
+            raise WireError(f"call id {frame[2]} is in use", "I2")
 
     def _on_answer(self, frame: Frame) -> None:
         call = self.pending.pop(frame[2], None)
@@ -253,23 +263,35 @@ class Channel(FrameStream):
         if caller is self.hub:
             raise PyroError("a proxy cannot be called from the hub (a loop callback): spawn a greenlet for it")
         size = len(body)
-        turnstile = self._take(caller, size, deadline)
-        call_id = self.call_ids.take()
-        pending, out = self.pending, self.out
+        window, pending, out = self.window, self.pending, self.out
+        turnstile = None
+        if (
+            window.calls > 0
+            and size <= window.bytes
+            and self._calls_waiting is None
+            and out.size <= HIGH_WATER
+            and self.usable
+        ):
+            window.calls -= 1
+            window.bytes -= size
+        else:
+            turnstile = self._take(caller, size, deadline)
         alone = not pending
+        call_id = self.call_ids.take()
         call = pending[call_id] = OutgoingCall(caller, size, out.sent + out.size)
-        if alone:
-            self._read_watcher.ref = True
         header = _pack_header(kind, flags, 0, call_id, session_id, size)
         if size < _UNJOINED:
-            out.add(header + body)
+            out.pieces.append(header + body)
         else:
-            out.add_pair(header, body)
+            out.pieces += (header, body)
+        out.size += HEADER_SIZE + size
         if turnstile is not None:
             turnstile.passed()
-        if alone and not self._gathering:
-            self.flush()  # nothing to gather with: a lone caller is not kept waiting
-        else:
+        if alone:
+            self._read_watcher.ref = True
+            if not self._gathering:
+                self.flush()  # nothing to gather with: a lone caller is not kept waiting
+        if out.size >= GATHER_SIZE or not (self._gathering or self._flush_due):
             self._flush_soon()
         timer = None
         try:
@@ -301,26 +323,30 @@ class Channel(FrameStream):
             turnstile.passed()
 
     def _take(self, caller: Any, size: int, deadline: float | None) -> Turnstile | None:
-        """Take a call of `size` bytes from the window, waiting if it does not fit; gives the turnstile if it was passed."""
-        window, turnstile = self.window, self._calls_waiting
-        if turnstile is not None or window.calls < 1 or window.bytes < size or self.out.size > HIGH_WATER or not self.usable:
-            if not self.usable:
-                raise NotSentError(f"connection lost: {self.reason}")
-            if turnstile is None:
-                turnstile = self._calls_waiting = Turnstile(self.hub, self._call_may_go)
-            if turnstile.busy or not self._call_may_go(size):
-                turnstile.wait(caller, size, deadline)
-            else:
-                self._calls_waiting = turnstile = None
-        window.calls -= 1
-        window.bytes -= size
+        """Take a call of `size` bytes from the window, waiting if it does not fit.
+
+        Gives the turnstile if it was passed.
+        """
+        if not self.usable:
+            raise NotSentError(f"connection lost: {self.reason}")
+        turnstile = self._calls_waiting
+        if turnstile is None:
+            turnstile = self._calls_waiting = Turnstile(self.hub, self._call_may_go)
+        if turnstile.busy or not self._call_may_go(size):
+            turnstile.wait(caller, size, deadline)
+        else:
+            self._calls_waiting = turnstile = None
+        self.window.take(size)
         return turnstile
 
     def _call_may_go(self, size: int) -> bool:
         return self.window.fits(size) and self.out.size <= HIGH_WATER
 
     def _abandon(self, call_id: int, call: OutgoingCall) -> None:
-        """The caller left early: cancel at the server; the entry stays until the late answer gives back what it took."""
+        """The caller left early: cancel at the server.
+
+        The entry stays until the late answer gives back what it took.
+        """
         call.caller = None
         if not self.closed and call_id in self.pending:
             self.send(pack(Kind.CANCEL, call_id))
@@ -328,18 +354,25 @@ class Channel(FrameStream):
     # Answers of this end
 
     def answer(self, frame: Frame, kind: int, body: bytes, flags: int = 0) -> None:
-        """Answer the request `frame`. Callable from any greenlet of this thread."""
+        """Answer the request `frame`, in its worker, which waits here while the output is full."""
+        turnstile = self._wait_for_room() if self.out.size > HIGH_WATER or self._results_waiting is not None else None
         self.in_calls -= 1
         self.in_bytes -= len(frame[4])
         self.serving.pop(frame[2], None)
         if self.closed:
             return
-        header = _pack_header(kind, flags, 0, frame[2], frame[3], len(body))
-        if len(body) < _UNJOINED:
-            self.out.add(header + body)
+        size = len(body)
+        out = self.out
+        header = _pack_header(kind, flags, 0, frame[2], frame[3], size)
+        if size < _UNJOINED:
+            out.pieces.append(header + body)
         else:
-            self.out.add_pair(header, body)
-        self._flush_soon()
+            out.pieces += (header, body)
+        out.size += HEADER_SIZE + size
+        if out.size >= GATHER_SIZE or not (self._gathering or self._flush_due):
+            self._flush_soon()
+        if turnstile is not None:
+            turnstile.passed()
 
     def oneway_done(self, frame: Frame) -> None:
         """A one-way call ended: its share of the window goes back with the next output."""
@@ -350,16 +383,17 @@ class Channel(FrameStream):
         self._owed_bytes += size
         self._flush_soon()
 
-    def wait_for_room(self) -> Turnstile | None:
-        """Wait, in a worker, until the output is below its mark; gives what must be told `passed`, if it had to wait."""
+    def _wait_for_room(self) -> Turnstile | None:
+        """Wait until the output is below its mark; gives what must be told `passed`."""
         turnstile = self._results_waiting
         if turnstile is None:
-            if self.out.size <= HIGH_WATER or self.closed:
-                return None
             turnstile = self._results_waiting = Turnstile(self.hub, self._result_may_go)
+        if not turnstile.busy and (self.closed or self.out.size <= HIGH_WATER):
+            self._results_waiting = None
+            return None
         try:
             turnstile.wait(getcurrent(), 0, None)
-        except ProtocolError:
+        except ProtocolError:  # closed meanwhile
             return None
         return turnstile
 
@@ -375,7 +409,9 @@ class Channel(FrameStream):
             NotSentError: the channel is closed.
         """
         if not self.usable or self.opened is None:
-            raise NotSentError(f"connection lost: {self.reason}" if self.opened is not None else "the peer serves no calls")
+            raise NotSentError(
+                f"connection lost: {self.reason}" if self.opened is not None else "the peer serves no calls"
+            )
         peer = self.wire.peer
         if peer is not None and len(self.opened) >= peer.sessions:
             raise NotSentError(f"the server grants {peer.sessions} sessions a connection")
@@ -394,7 +430,10 @@ class Channel(FrameStream):
                 self.owner.channel_idle(self)
 
     def on_room(self) -> None:
-        """The output is down: those who waited go on, and the calls that were kept are served, before any later ones."""
+        """The output is down.
+
+        Those who waited go on, and the calls that were kept are served, before any later ones.
+        """
         if self._calls_waiting is not None:
             self._calls_waiting.advance()
         if self._results_waiting is not None:
@@ -433,6 +472,7 @@ class Channel(FrameStream):
         if self.out.sent <= call.position:
             return NotSentError(f"connection lost: {self.reason}")
         return MaybeExecutedError(f"connection lost: {self.reason}")
+
 
 _NO_WINDOW = Window(0, 0)
 _NO_IDS = IdSource(True, ())

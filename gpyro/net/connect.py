@@ -12,12 +12,11 @@ from time import monotonic
 from typing import Any
 
 from gevent.event import AsyncResult
-from gevent.timeout import Timeout
 
 from gpyro.configuration import Settings
 from gpyro.errors import ConnectionDeniedError, NotSentError, ProtocolError, TimeoutError
 from gpyro.net.channel import Channel
-from gpyro.net.hub import HubState
+from gpyro.net.hub import HubState, limit
 from gpyro.net.liveness import Liveness
 from gpyro.net.resolve import Resolver
 from gpyro.net.sockets import new_socket, set_options
@@ -53,18 +52,21 @@ class Destination:
 
 def client_hello(settings: Settings) -> Hello:
     """What a client without objects of its own says."""
-    return Hello(serializers=settings.serializers, message=settings.PYRO_MAX_MESSAGE)
+    return Hello(serializers=settings.serializers(), message=settings.PYRO_MAX_MESSAGE)
 
 
 class Opening:
-    """One attempt to open a channel, with all who wait for it. Runs in a worker; ends in an established channel or an error."""
+    """One attempt to open a channel, with all who wait for it. Runs in a worker.
+
+    Ends in an established channel or an error.
+    """
 
     def __init__(self, state: HubState, destination: Destination, done: Callable[[Opening], None]) -> None:
         self.destination = destination
         self.channel: Channel | None = None
         self._state = state
         self._done = done
-        self._outcome: AsyncResult = AsyncResult()
+        self._outcome: AsyncResult[Channel | ProtocolError] = AsyncResult()
         self._settled = False
         state.run_in_hub(lambda: state.start(self._run))
 
@@ -76,11 +78,12 @@ class Opening:
             NotSentError: there is no way to the peer.
             ConnectionDeniedError: the peer refused.
         """
-        with Timeout(None if deadline is None else max(0.0, deadline - monotonic()), False):
-            outcome: Channel | ProtocolError = self._outcome.get()
+        with limit(None if deadline is None else deadline - monotonic()):
+            outcome = self._outcome.get()
+            assert outcome is not None
             if isinstance(outcome, ProtocolError):
                 # Each waiter gets an error of its own, since raising adds a traceback to it.
-                raise type(outcome)(*outcome.args) from outcome
+                raise type(outcome)(*outcome.args) from None
             return outcome
         raise TimeoutError(f"the deadline passed while connecting to {self.destination}", "connecting")
 
@@ -248,7 +251,7 @@ def _connect_one(state: HubState, sock: _socket.socket, address: Any, seconds: f
         return code
     watcher = state.loop.io(sock.fileno(), WRITE)
     try:
-        with Timeout(max(0.0, seconds), False):
+        with limit(seconds):
             state.hub.wait(watcher)
             return sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
         return errno.ETIMEDOUT

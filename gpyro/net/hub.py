@@ -1,7 +1,8 @@
 """What gpyro keeps for each hub: the receive buffer, the workers, the open channels, and the way in from other threads.
 
-The state belongs to the hub of one OS thread and is reached by `hub_state`. It is made at the first use in that thread, and
-ends with the thread: a hub that only gpyro caused is then destroyed, so that short threads leave no descriptor behind.
+The state belongs to the hub of one OS thread and is reached by `hub_state`. It is made at the first use in that
+thread, and ends with the thread: a hub that only gpyro caused is then destroyed, so that short threads leave no
+descriptor behind.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from gevent import get_hub, monkey
 from gevent._hub_local import get_hub_if_exists
 from gevent.hub import Hub
+from gevent.timeout import Timeout
 
 from gpyro.net.workers import WorkerPool
 
@@ -124,7 +126,10 @@ class HubState:
         timer.start(run)
 
     def report(self, log: Callable[..., object], *arguments: Any) -> None:
-        """Call a logging function outside the hub, for its handlers may block. May be called from anywhere on this thread."""
+        """Call a logging function outside the hub, for its handlers may block.
+
+        May be called from anywhere on this thread.
+        """
         if len(self._reports) >= MAX_REPORTS:
             self._reports_lost += 1
             return
@@ -152,7 +157,10 @@ class HubState:
     # What must not get out
 
     def escaped(self, error: BaseException) -> None:
-        """Deal with an exception that reached a hub callback: Ctrl-C goes to the main greenlet, anything else is logged."""
+        """Deal with an exception that reached a hub callback.
+
+        Ctrl-C goes to the main greenlet, anything else is logged.
+        """
         if isinstance(error, KeyboardInterrupt):
             self.interrupt(error)
             return
@@ -163,7 +171,10 @@ class HubState:
         self.escaped(error)
 
     def interrupt(self, error: KeyboardInterrupt) -> None:
-        """Raise Ctrl-C in the main greenlet at the next turn of the loop, as gevent does with one that reaches the hub."""
+        """Raise Ctrl-C in the main greenlet at the next turn of the loop.
+
+        As gevent does with one that reaches the hub.
+        """
         hub = self.hub
         if not self.closed:
             hub.loop.run_callback(hub.handle_system_error, KeyboardInterrupt, error)
@@ -201,13 +212,18 @@ class HubState:
         self.process = os.getpid()
         self._calls.clear()
         self._reports.clear()
-        inherited = [*self.streams, *self.listeners, *self._parts.values()]
+        inherited: list[Any] = [*self.streams, *self.listeners, *self._parts.values()]
         self.streams.clear()
         self.listeners.clear()
         self._parts.clear()
         for thing in inherited:
             thing.forked()
         self.loop.run_callback(_close_inherited, inherited)
+
+
+def limit(seconds: float | None) -> Timeout:
+    """A ``with`` block that ends quietly after `seconds`; None for no limit."""
+    return Timeout(None if seconds is None else max(0.0, seconds), False)  # type: ignore[arg-type]
 
 
 _ATTRIBUTE = "gpyro_state"

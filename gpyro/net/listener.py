@@ -59,9 +59,9 @@ class Listener:
         self._answers: dict[str, tuple[Hello, Serializer]] = {}
         self._log = RateLimitedLog(logger)
         self._hello = Hello(
-            serializers=settings.serializers,
+            serializers=settings.serializers(),
             calls=settings.PYRO_MAX_CALLS,
-            bytes=settings.PYRO_MAX_BYTES,
+            size=settings.PYRO_MAX_BYTES,
             message=settings.PYRO_MAX_MESSAGE,
             sessions=settings.PYRO_MAX_SESSIONS,
         )
@@ -161,8 +161,8 @@ class Listener:
         elif choose_version(hello.versions) is None:
             low, high = hello.versions
             self._refuse(channel, Refusal.VERSION, f"no common protocol version: offered {low} to {high}")
-        elif (name := choose_serializer(hello.serializers, self.settings.serializers)) is None:
-            accepted, offered = ", ".join(self.settings.serializers), ", ".join(hello.serializers)[:200]
+        elif (name := choose_serializer(hello.serializers, self.settings.serializers())) is None:
+            accepted, offered = ", ".join(self.settings.serializers()), ", ".join(hello.serializers)[:200]
             self._refuse(channel, Refusal.SERIALIZER, f"no common serializer: accepted {accepted}; offered {offered}")
         else:
             if name not in self._answers:
@@ -233,6 +233,3 @@ class Listener:
     def close_inherited(self) -> None:
         """In the child of a fork, when its loop is its own: let go of the descriptors."""
         self._let_go()
-
-
-

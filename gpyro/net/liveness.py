@@ -1,8 +1,9 @@
 """Noticing a dead peer while output to it is outstanding.
 
-Keepalive probes find a dead peer only on an idle connection. While there are unacknowledged bytes the system just sends them
-again, for minutes. So a timer looks at what the system knows (``TCP_INFO``): a peer whose system acknowledges is alive, however
-long the program there is busy, and a closed receive window whose probes are answered is alive, too.
+Keepalive probes find a dead peer only on an idle connection. While there are unacknowledged bytes the system just
+sends them again, for minutes. So a timer looks at what the system knows (``TCP_INFO``): a peer whose system
+acknowledges is alive, however long the program there is busy, and a closed receive window whose probes are answered
+is alive, too.
 """
 
 from __future__ import annotations
@@ -51,9 +52,7 @@ def transport_info(sock: _socket.socket) -> TransportInfo | None:
     if _TCP_INFO is None or sock.family == socket.AF_UNIX:
         return None
     fields = _INFO.unpack(sock.getsockopt(socket.IPPROTO_TCP, _TCP_INFO, _INFO.size))
-    return TransportInfo(
-        fields[_UNACKED], fields[_RETRANSMITS] + fields[_PROBES], fields[_LAST_ACK_RECEIVED] / 1000
-    )
+    return TransportInfo(fields[_UNACKED], fields[_RETRANSMITS] + fields[_PROBES], fields[_LAST_ACK_RECEIVED] / 1000)
 
 
 class Liveness:

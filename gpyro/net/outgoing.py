@@ -34,30 +34,32 @@ class Outgoing:
     """The unsent output of one channel.
 
     Attributes:
+        pieces: what was added since the last flush. On the path of a call the channel appends to it directly, and
+            adds to `size`.
         size: unsent bytes.
         sent: bytes that the kernel has taken since the channel was opened.
         blocked: the kernel takes no more at present; sending goes on with `resume` when the socket is writable.
     """
 
-    __slots__ = ("_pieces", "_rest", "blocked", "sent", "size")
+    __slots__ = ("_rest", "blocked", "pieces", "sent", "size")
 
     def __init__(self) -> None:
         self.size = 0
         self.sent = 0
         self.blocked = False
-        self._pieces: list[bytes] = []
+        self.pieces: list[bytes] = []
         # Made only when the kernel did not take everything, for few channels ever need it.
         self._rest: deque[memoryview] | None = None
 
     def add(self, data: bytes) -> None:
         """Append bytes."""
-        self._pieces.append(data)
+        self.pieces.append(data)
         self.size += len(data)
 
     def add_pair(self, header: bytes, body: bytes) -> None:
         """Append a header and a large body without joining them."""
-        self._pieces.append(header)
-        self._pieces.append(body)
+        self.pieces.append(header)
+        self.pieces.append(body)
         self.size += len(header) + len(body)
 
     def flush(self, sock: SendingSocket) -> None:
@@ -66,10 +68,10 @@ class Outgoing:
         Raises:
             OSError: the connection is gone.
         """
-        pieces = self._pieces
+        pieces = self.pieces
         if not pieces or self.blocked:
             return
-        self._pieces = []
+        self.pieces = []
         if self.size <= JOIN_SIZE:
             data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
             try:
@@ -82,7 +84,7 @@ class Outgoing:
                 return
             self._rest = deque((memoryview(data)[count:],))
         else:
-            self._rest = deque(map(memoryview, pieces))
+            self._rest = deque(memoryview(piece) for piece in pieces)
         self.resume(sock)
 
     def resume(self, sock: SendingSocket) -> None:

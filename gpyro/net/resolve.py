@@ -8,10 +8,9 @@ from typing import Any
 
 import gevent.socket
 from gevent.event import AsyncResult
-from gevent.timeout import Timeout
 
 from gpyro.errors import NotSentError, TimeoutError
-from gpyro.net.hub import HubState
+from gpyro.net.hub import HubState, limit
 from gpyro.net.sockets import literal
 
 Endpoint = tuple[int, Any]
@@ -27,7 +26,7 @@ class Resolver:
     def __init__(self, state: HubState) -> None:
         self._state = state
         self._known: dict[str, tuple[float, list[Endpoint]]] = {}
-        self._asking: dict[str, AsyncResult] = {}
+        self._asking: dict[str, AsyncResult[list[Endpoint] | str]] = {}
 
     def endpoints(self, host: str, port: int, deadline: float, remember: float) -> list[Endpoint]:
         """All addresses of `host`, at least one.
@@ -62,14 +61,15 @@ class Resolver:
             answer = self._asking[host] = AsyncResult()
             # In a greenlet of its own, so that a caller who leaves early does not take the answer from the others.
             self._state.run_in_hub(lambda: self._state.start(self._look_up, host, answer))
-        with Timeout(max(0.0, deadline - monotonic()), False):
-            outcome: list[Endpoint] | str = answer.get()
+        with limit(deadline - monotonic()):
+            outcome = answer.get()
+            assert outcome is not None
             if isinstance(outcome, str):
                 raise NotSentError(f"connection failed: cannot resolve host {host!r}: {outcome}")
             return outcome
         raise TimeoutError(f"the deadline passed while looking up host {host!r}", "connecting")
 
-    def _look_up(self, host: str, answer: AsyncResult) -> None:
+    def _look_up(self, host: str, answer: AsyncResult[list[Endpoint] | str]) -> None:
         outcome: list[Endpoint] | str
         try:
             found = gevent.socket.getaddrinfo(host, 0, 0, socket.SOCK_STREAM)

@@ -1,8 +1,8 @@
 """A stream of frames over one socket, driven from the hub: reading in turns, sending gathered, ending with a reason.
 
-One read watcher is started once and called back in the hub; no greenlet sits in ``recv``, so an idle connection costs a few
-small objects. All callbacks are total: whatever happens ends in closing with a reason, because an exception that left a read
-callback would stop gevent's watcher and every later call would hang.
+One read watcher is started once and called back in the hub; no greenlet sits in ``recv``, so an idle connection costs
+a few small objects. All callbacks are total: whatever happens ends in closing with a reason, because an exception
+that left a read callback would stop gevent's watcher and every later call would hang.
 """
 
 from __future__ import annotations
@@ -31,8 +31,6 @@ TURN = 0.005
 GOODBYE = 1.0
 """Seconds that a peer gets to read why it is sent away, before the socket is closed."""
 
-FORKED = "this process was forked from the one that has the connection"
-
 READ, WRITE = 1, 2  # what a loop's io watcher waits for
 
 
@@ -46,6 +44,7 @@ class FrameStream:
         out: the unsent output.
         closed: nothing is read or sent any more.
         dismissed: the peer is sent away and only gets a moment to read why; what it says is no longer read.
+        forked_away: it is closed here because this process was forked from the one that has it.
         usable: new calls may be made on it.
         reason: why it was closed or is dismissed, for people.
         unproven: something was sent since the peer's system was last seen to have acknowledged everything.
@@ -62,6 +61,7 @@ class FrameStream:
         "_write_watcher",
         "closed",
         "dismissed",
+        "forked_away",
         "hub",
         "loop",
         "out",
@@ -83,7 +83,7 @@ class FrameStream:
         self.sock = sock
         self.wire = wire
         self.out = Outgoing()
-        self.closed = self.dismissed = self.unproven = False
+        self.closed = self.dismissed = self.forked_away = self.unproven = False
         self.usable = True
         self.reason = ""
         self._gathering = self._flush_due = False
@@ -92,7 +92,7 @@ class FrameStream:
         self._timer: Any = None
         self._turn_timer: Any = None
         self._write_watcher: Any = None
-        self._read_watcher = self.loop.io(sock.fileno(), READ, ref=False)
+        self._read_watcher: Any = self.loop.io(sock.fileno(), READ, ref=wire.connecting)
         self._read_watcher.start(self._on_readable)
         state.streams.add(self)
 
@@ -300,9 +300,9 @@ class FrameStream:
 
     def forked(self) -> None:
         """In the child of a fork: the connection stays the parent's."""
-        self.closed = True
+        self.closed = self.forked_away = True
         self.usable = False
-        self.reason = FORKED
+        self.reason = "this process was forked from the one that has the connection"
 
     def close_inherited(self) -> None:
         """In the child of a fork, when its loop is its own: let go of the descriptor."""
@@ -312,5 +312,3 @@ class FrameStream:
 
 def _lost_text(error: OSError) -> str:
     return errno.errorcode.get(error.errno or 0, "") + f" {error.strerror or error}" if error.errno else str(error)
-
-

@@ -1,15 +1,16 @@
 """The greenlets that calls run in: pooled, and yet each as good as new.
 
-A greenlet that is made anew for each call would halve the throughput. A reused one must not carry anything of one call into
-the next: no `gevent.local`, no context variable, no spawn-tree local and no forgotten `gevent.Timeout`. Whatever a call leaves
-behind in its greenlet shows as a reference, a weak reference or an attribute, so a worker goes back to work only if it has none.
+A greenlet that is made anew for each call would halve the throughput. A reused one must not carry anything of one
+call into the next: no `gevent.local`, no context variable, no spawn-tree local and no forgotten `gevent.Timeout`.
+Whatever a call leaves behind in its greenlet shows as a reference, a weak reference or an attribute, so a worker goes
+back to work only if it has none.
 """
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
-from typing import Any
+from sys import getrefcount
+from typing import Any, cast
 from weakref import getweakrefcount
 
 from gevent.hub import Hub
@@ -24,7 +25,10 @@ _switch_to = greenlet.switch
 
 
 class Worker(greenlet):
-    """A greenlet that runs one task after another, each with empty context variables and spawn-tree locals of its own."""
+    """A greenlet that runs one task after another.
+
+    Each with empty context variables and spawn-tree locals of its own.
+    """
 
     __slots__ = ("pool", "spawn_tree_locals")
 
@@ -94,7 +98,7 @@ class WorkerPool:
         while idle:
             worker = idle.pop()
             if (
-                sys.getrefcount(worker) == _IDLE_REFERENCES
+                getrefcount(worker) == _IDLE_REFERENCES
                 and not worker.dead
                 and not worker.__dict__
                 and not getweakrefcount(worker)
@@ -122,12 +126,13 @@ def _idle_references() -> int:
     class Probe(WorkerPool):
         def look(self) -> None:
             worker = self.idle.pop()
-            counts.append(sys.getrefcount(worker))
+            counts.append(getrefcount(worker))
             worker.switch(None)
 
     def measure() -> None:
         probe = Probe.__new__(Probe)
-        probe.hub, probe.idle, probe.closed, probe.escaped = getcurrent(), [], False, lambda error: None
+        probe.hub = cast(Hub, getcurrent())
+        probe.idle, probe.closed, probe.escaped = [], False, lambda error: None
         Worker(probe).switch((lambda first, second: None, None, None, {}))
         probe.look()
 

@@ -112,7 +112,7 @@ def serve(host: str, port: int, verbose: bool) -> int:
         gevent.spawn(_say, "echoserver running.")
         # SIGTERM is answered by requestLoop itself. Ctrl-C would otherwise strike whatever greenlet is on.
         with _signals_call(daemon.shutdown, signal.SIGINT) as came:
-            daemon.requestLoop(lambda: not came)
+            daemon.requestLoop()
     finally:
         daemon.shutdown(True)
     _say("echoserver stopped.")
@@ -153,19 +153,23 @@ def _echo_call(proxy: Any, payload: Any) -> Callable[[], object]:
 
 def _connect(proxies: list[Any]) -> None:
     """Make one call through each proxy, so that the measured calls find their connection; raises the first error."""
-    turn = BoundedSemaphore(CONNECTING)
+    turn, errors = BoundedSemaphore(CONNECTING), list[Exception]()
 
     def connect(proxy: Any) -> None:
         with turn:
-            proxy.echo(None)
+            try:
+                if not errors:
+                    proxy.echo(None)
+            except Exception as error:  # raised once, below; from here gevent would print each
+                errors.append(error)
 
-    connect(proxies[0])  # alone at first: a wrong URI gives one error at once, not one for each caller
-    attempts = [gevent.spawn(connect, proxy) for proxy in proxies[1:]]
+    attempts = [gevent.spawn(connect, proxy) for proxy in proxies]
     try:
-        gevent.joinall(attempts, timeout=CONNECT_SECONDS, raise_error=True)
-        open_yet = sum(attempt.dead for attempt in attempts)
-        if open_yet < len(attempts):
-            raise TimeoutError(f"only {open_yet} of {len(attempts)} connections were set up in {CONNECT_SECONDS:.0f} s")
+        gevent.joinall(attempts, timeout=CONNECT_SECONDS)
+        if errors:
+            raise errors[0]
+        if missing := sum(not attempt.dead for attempt in attempts):
+            raise TimeoutError(f"{missing} of {len(attempts)} connections were not set up in {CONNECT_SECONDS:.0f} s")
     finally:
         gevent.killall(attempts)
 

@@ -178,7 +178,7 @@ class _Collector:
         return registrable and own_class(name, self._registry) is not cls
 
     def _args(self, error: BaseException, is_group: bool) -> list[Any]:
-        args = BaseException.args.__get__(error)
+        args = vars(BaseException)["args"].__get__(error)
         if is_group:
             # The members travel as records of their own.
             return [error.message]  # type: ignore[attr-defined]
@@ -328,7 +328,7 @@ def _instance(cls: type[Exception], record: Record, members: list[Exception], re
         if not (type(nested) is dict and type(attributes["name"]) is str and type(attributes["text"]) is str):
             raise TypeError("not a RemoteError")
         return RemoteError(attributes["name"], attributes["text"], nested)
-    base = next(parent for parent in cls.__mro__ if parent.__module__ == "builtins")
+    base: Any = next(parent for parent in cls.__mro__ if parent.__module__ == "builtins")
     error: Any
     if issubclass(base, ExceptionGroup):
         error = base.__new__(cls, record.args[0], members)

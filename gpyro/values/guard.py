@@ -1,8 +1,8 @@
 """Limits on what is decoded, checked before memory is taken.
 
-Wire bytes alone are the wrong thing to limit: one MiB of empty lists costs 74 MiB of memory. Counting objects while decoding
-would cost more than the decoding. So the number of containers is bounded from above by one pass of `bytes.translate`, and only
-a message for which that bound is over the limit is walked.
+Wire bytes alone are the wrong thing to limit: one MiB of empty lists costs 74 MiB of memory. Counting objects while
+decoding would cost more than the decoding. So the number of containers is bounded from above by one pass of
+`bytes.translate`, and only a message for which that bound is over the limit is walked.
 """
 
 from __future__ import annotations
@@ -26,12 +26,13 @@ class Limits:
 
     Attributes:
         max_bytes: size of one encoded value.
-        max_containers: lists, maps and extension values in one encoded value. A message cannot hold more containers than
-            bytes, so shorter messages are not counted.
+        max_containers: lists, maps and extension values in one encoded value. A message cannot hold more containers
+            than bytes, so shorter messages are not counted.
         max_hash_collisions: keys or members of one hash in one dict or set; their comparisons grow with the square.
-        max_depth: how deep containers may stand in each other. 200 levels take at most 600 of the 1,000 frames that Python
-            allows (the walk needs up to three for each), stay under the 255 levels that ormsgpack packs, and need less than
-            1 MiB of C stack. It is what is guaranteed; plain lists and dicts may get through a little deeper.
+        max_depth: how deep containers may stand in each other. 200 levels take at most 800 of the 1,000 frames that
+            Python allows (the walk needs two for most, four for an instance in an instance), stay under the 255 levels
+            that ormsgpack packs, and need less than 1 MiB of C stack. It is what is guaranteed; plain lists and dicts
+            may get through a little deeper.
     """
 
     max_bytes: int = 16 * 1024 * 1024

@@ -1,7 +1,7 @@
 """JSON, for people who want to read what travels; the second proof of the serializer contract.
 
-What JSON lacks travels as an object of two members, ``{"$": tag, "v": state}``; a dict that has the key ``$`` itself travels as
-a tagged list of its keys and values.
+What JSON lacks travels as an object of two members, ``{"$": tag, "v": state}``; a dict that has the key ``$`` itself
+travels as a tagged list of its keys and values.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from .arrays import NDARRAY, SCALAR
 from .codes import RAW_CODES
 from .exceptions import from_records
 from .guard import DEFAULT_LIMITS, Limits, check_length
-from .packing import make_object
+from .objects import make_object
 from .registry import Registry, registry
 from .serializer import Body, Serializer
 from .special import SPECIAL_TYPES, Special

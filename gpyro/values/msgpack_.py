@@ -7,15 +7,18 @@ from typing import Any, ClassVar, NoReturn
 
 from gpyro.errors import SerializationError
 
-from .guard import DEFAULT_LIMITS, Limits, check_length, check_message
-from .packing import OPTIONS, PackWalk, make_default, make_ext_hook, may_hold_bytearray, packb, take_raised, unpackb
+from .bytescan import holds_bytearray
+from .guard import DEFAULT_LIMITS, Limits, check_message
+from .packing import OPTIONS, PackWalk, make_default, make_ext_hook, packb, raw_packed, take_raised, unpackb
 from .registry import Registry, registry
 from .serializer import Body, Serializer, check_call
-from .walk import has_bytearray
 
 
 class MsgpackSerializer(Serializer):
-    """msgpack with extension types; safe with any peer. The fast codec goes first, the walk follows only where it refuses."""
+    """msgpack with extension types; safe with any peer.
+
+    The fast codec goes first; the walk in Python follows only where it refuses.
+    """
 
     name: ClassVar[str] = "msgpack"
 
@@ -29,12 +32,14 @@ class MsgpackSerializer(Serializer):
 
     def encode(self, value: Any, root: str = "result") -> bytes:
         """See `Serializer.encode`."""
+        before = raw_packed[0]
         try:
             body = packb(value, self._default, OPTIONS)
         except Exception:
             body = self._walked(value, root)
         else:
-            if may_hold_bytearray(body) and has_bytearray(value):
+            # C4 is the marker of bytes; those of over 255 have others.
+            if (0xC4 in body or len(body) > 256) and holds_bytearray(body, value, raw_packed[0] == before):
                 body = self._walked(value, root)
         if len(body) > self._unchecked:
             self._check_sent(body, root)
@@ -43,12 +48,13 @@ class MsgpackSerializer(Serializer):
     def encode_call(self, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bytes:
         """See `Serializer.encode_call`."""
         call = [method, [*args], kwargs]
+        before = raw_packed[0]
         try:
             body = packb(call, self._default, OPTIONS)
         except Exception:
             body = self._walked_call(call)
         else:
-            if may_hold_bytearray(body) and has_bytearray(call):
+            if (0xC4 in body or len(body) > 256) and holds_bytearray(body, call, raw_packed[0] == before):
                 body = self._walked_call(call)
         if len(body) > self._unchecked:
             self._check_sent(body, "args")
@@ -110,6 +116,3 @@ def _refuse(error: Exception) -> NoReturn:
         raise raised
     cause = raised or error
     raise SerializationError(f"the bytes are no value: {type(cause).__name__}: {cause}") from cause
-
-
-__all__ = ["MsgpackSerializer", "check_length"]

@@ -1,14 +1,15 @@
 """msgpack, with extension types for what it lacks. The only file that knows ormsgpack.
 
-ormsgpack hides what its hooks raise, and gives them no argument to say how deep they are. So the hooks stand in a tower, one
-for each level of extension values in extension values, and leave what they raise where the caller looks for it. They keep no
-other state, so calls may overlap as they like.
+ormsgpack hides what its hooks raise, and gives them no argument to say how deep they are. So the hooks stand in a
+tower, one for each level of extension values in extension values, and leave what they raise where the caller looks
+for it. They keep no other state, so calls may overlap as they like.
 """
 
 from __future__ import annotations
 
 from _thread import get_ident
 from collections.abc import Callable
+from itertools import count
 from typing import Any, Final
 
 import ormsgpack
@@ -17,15 +18,17 @@ from ormsgpack import Ext, packb, unpackb
 from gpyro.errors import SerializationError
 
 from .arrays import NDARRAY, SCALAR
+from .bytescan import holds_bytearray
 from .codes import EXCEPTION, OBJECT, RAW_CODES, TUPLE
 from .exceptions import from_records, to_records
 from .guard import Limits, check_depth, container_bound
+from .objects import make_object, object_state
 from .refusal import Refused, explain
 from .registry import Registry
 from .special import SPECIAL_TYPES, Special
-from .walk import Walk, find_row, has_bytearray, is_utf8, object_state
+from .walk import Walk, find_row, is_utf8
 
-# Without these ormsgpack turns values into others: a tuple into a list, a date into a text, a named value into its base.
+# Without these ormsgpack turns values into others: a tuple into a list, a date into a text, a subclass into its base.
 OPTIONS: Final = (
     ormsgpack.OPT_PASSTHROUGH_BIG_INT
     | ormsgpack.OPT_PASSTHROUGH_DATACLASS
@@ -35,9 +38,11 @@ OPTIONS: Final = (
     | ormsgpack.OPT_PASSTHROUGH_TUPLE
     | ormsgpack.OPT_PASSTHROUGH_UUID
 )
-# One level of the tower takes up to 255 levels of lists when packing and 1,022 when unpacking, which is 512 KiB of C stack.
-# From this level on the nesting is therefore checked.
+# Each level of the tower may hold 1,022 levels of lists when unpacking, which is 512 KiB of C stack, and 255 when
+# packing, which is 64 KiB. So from this level on the whole nesting is checked, and packing leaves deeper towers to
+# the walk.
 _CHECKED_LEVEL: Final = 4
+_PACKED_LEVELS: Final = 32
 _ROWS: Final[dict[int, Special]] = {row.code: row for row in (*SPECIAL_TYPES.values(), NDARRAY, SCALAR)}
 
 Default = Callable[[Any], Any]
@@ -47,28 +52,31 @@ ExtHook = Callable[[int, bytes], Any]
 _raised: dict[int, BaseException] = {}
 
 
+# The last number is another one than before if an extension value whose payload is no msgpack was packed meanwhile.
+raw_packed: Final = [0]
+_next_number: Final = count(1).__next__
+
+
 def take_raised() -> BaseException | None:
     """What a hook of this thread raised in the call that has just failed, if it was a hook that failed."""
     return _raised.pop(get_ident(), None)
 
 
-def may_hold_bytearray(data: bytes) -> bool:
-    """Whether packed data can hold bytes, and so a bytearray: ormsgpack packs both alike, and has no option not to."""
-    return b"\xc4" in data or (len(data) > 256 and (b"\xc5" in data or b"\xc6" in data))
-
-
 def make_default(registry: Registry, limits: Limits) -> Default:
     """The hook for values that msgpack lacks, for use at the outermost level."""
-    default: Default | None = None
-    for level in range(_CHECKED_LEVEL, -1, -1):
+    default: Default = _refuse_depth
+    for level in range(_PACKED_LEVELS, -1, -1):
         default = _default(registry, limits, default, level)
-    assert default is not None
     return default
 
 
-def _default(registry: Registry, limits: Limits, deeper: Default | None, level: int) -> Default:
+def _refuse_depth(value: Any) -> Any:
+    raise Refused("so deep a nesting needs the walk")
+
+
+def _default(registry: Registry, limits: Limits, deeper: Default, level: int) -> Default:
     special_types = SPECIAL_TYPES
-    last = level == _CHECKED_LEVEL
+    checked, wire_depth = level == _CHECKED_LEVEL, limits.max_wire_depth
 
     def default(value: Any) -> Any:
         try:
@@ -81,19 +89,20 @@ def _default(registry: Registry, limits: Limits, deeper: Default | None, level: 
                 if row is not None:
                     code, state = row.code, row.to_state(value)
                     if code in RAW_CODES:
+                        raw_packed[0] = _next_number()
                         return Ext(code, state)
                 else:
                     code, state = _rare_state(value, registry)
-            data = packb(state, refuse if last else deeper, OPTIONS)
-            if may_hold_bytearray(data) and has_bytearray(state):
+            before = raw_packed[0]
+            data = packb(state, deeper, OPTIONS)
+            if (0xC4 in data or len(data) > 256) and holds_bytearray(data, state, raw_packed[0] == before):
                 raise Refused("a bytearray needs the walk")
+            if checked and len(data) > wire_depth and container_bound(data) > wire_depth:
+                raise Refused("so deep a nesting may need the walk")
         except BaseException as error:
-            _raised[get_ident()] = error
+            _raised.setdefault(get_ident(), error)
             raise
         return Ext(code, data)
-
-    def refuse(value: Any) -> Any:
-        raise Refused("the nesting needs the walk")
 
     return default
 
@@ -149,28 +158,6 @@ def _ext_hook(registry: Registry, limits: Limits, deeper: ExtHook | None, checke
     return ext_hook
 
 
-def make_object(state: Any, registry: Registry) -> Any:
-    """An instance of a registered class.
-
-    Raises:
-        SerializationError: the class is not registered, or the state is none of its.
-    """
-    if type(state) is not list or len(state) != 2 or type(state[0]) is not str:
-        raise SerializationError("not an instance of a class")
-    name = state[0]
-    entry = registry.by_name(name)
-    if entry is None or entry.from_state is None:
-        cls = name.rpartition(".")[2]
-        raise SerializationError(f"{name} is not registered here; add: gpyro.register_class({cls})")
-    try:
-        return entry.from_state(state[1])
-    except SerializationError:
-        raise
-    except Exception as error:
-        text = f"{name}: no instance could be made of its state: {type(error).__name__}: {error}"
-        raise SerializationError(text) from error
-
-
 class PackWalk(Walk):
     """The walk for msgpack."""
 
@@ -222,3 +209,17 @@ def unpack_plain(data: bytes | memoryview) -> Any:
         return unpackb(data)
     except Exception as error:
         raise SerializationError(f"metadata cannot be unpacked: {error}") from error
+
+
+__all__ = [
+    "OPTIONS",
+    "PackWalk",
+    "make_default",
+    "make_ext_hook",
+    "pack_plain",
+    "packb",
+    "raw_packed",
+    "take_raised",
+    "unpack_plain",
+    "unpackb",
+]

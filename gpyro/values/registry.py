@@ -65,16 +65,16 @@ class Registry:
             cls: a dataclass, enum, named tuple, attrs or plain class, or an exception.
             name: what the class is called on the wire, by default its module and qualified name. Give one where the two
                 sides import the class from different modules (`__main__` on one of them, say).
-            to_state: makes of an instance a value that can travel. It must be free of side effects and may be called more
-                than once for one message. By default ``__getstate__``, the fields, or the instance's attributes.
+            to_state: makes of an instance a value that can travel. It must be free of side effects and may be called
+                more than once for one message. By default ``__getstate__``, the fields, or the instance's attributes.
             from_state: makes an instance of that value. By default ``__setstate__`` or the attributes are set on a new
                 instance whose ``__init__`` is not called.
             subclasses: let instances of subclasses travel too; they arrive as `cls`, unless registered themselves.
 
         Raises:
             ValueError: another class has that name; or instances of `cls` can be taken apart or put together only by
-                functions that were not given; or `cls` is an exception class that never travels as such, or a builtin type
-                that travels anyway.
+                functions that were not given; or `cls` is an exception class that never travels as such, or a builtin
+                type that travels anyway.
             TypeError: `cls` is not a class.
         """
         if not isinstance(cls, type):

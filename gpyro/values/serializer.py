@@ -20,8 +20,8 @@ _MINIMAL_TEXT = 1_000
 class Serializer(ABC):
     """Turns values into bytes and back. A plug-in author runs `gpyro.testing.serializers.SerializerContract` over it.
 
-    Whatever the bytes, a method that decodes returns a value or raises SerializationError, nothing else. One instance serves
-    all greenlets and threads at once.
+    Whatever the bytes, a method that decodes returns a value or raises SerializationError, nothing else. One instance
+    serves all greenlets and threads at once.
 
     Attributes:
         name: what the two sides call it when they agree on one.
@@ -119,8 +119,8 @@ class Serializer(ABC):
             body: what `encode_error` made on the other side.
 
         Returns:
-            An exception ready to be raised: of its own class if that is one of Python's or registered, else RemoteError. The
-            remote traceback is in its attribute ``remote_stacktrace`` and a note.
+            An exception ready to be raised: of its own class if that is one of Python's or registered, else
+            RemoteError. The remote traceback is in its attribute ``remote_stacktrace`` and a note.
 
         Raises:
             SerializationError: it is no error, or over a limit.

@@ -1,8 +1,9 @@
 """The table of types that travel although msgpack and JSON do not know them.
 
-Each row says how a value of exactly that type becomes a state (a list, a text, bytes: what the codec encodes) and back. Both
-codecs read the same table, so they cannot disagree. `from_state` gets what a peer made up: it checks shapes, does no
-arithmetic that grows faster than its input, and may raise anything, which the codec maps to SerializationError.
+Each row says how a value of exactly that type becomes a state (a list, a text, bytes: what the codec encodes) and back.
+Both codecs read the same table, so they cannot disagree. `from_state` gets what a peer made up: it checks shapes,
+does no arithmetic that grows faster than its input, and may raise anything, which the codec maps to
+SerializationError.
 """
 
 from __future__ import annotations
@@ -67,7 +68,7 @@ def _bytes(state: Any) -> bytes:
     return state
 
 
-# -- containers ---------------------------------------------------------------------------------------------------------
+# -- containers ------------------------------------------------------------------------------------------------------
 
 
 def _to_tuple(state: Any, limit: int) -> tuple[Any, ...]:
@@ -150,7 +151,7 @@ def _to_deque(state: Any, limit: int) -> deque[Any]:
     return deque(state[1:], length)
 
 
-# -- numbers and text ---------------------------------------------------------------------------------------------------
+# -- numbers and text ------------------------------------------------------------------------------------------------
 
 
 def int_state(value: int) -> bytes:
@@ -178,7 +179,7 @@ def _to_complex(state: Any, limit: int) -> complex:
     return complex(real, imaginary)
 
 
-# The greatest common divisor of longer numbers costs more than a forged fraction can do harm with: being unequal to others.
+# Longer numbers are not checked: their common divisor costs much, and a forged fraction is merely unequal to others.
 _FRACTION_CHECKED_BITS: Final = 8_192
 
 
@@ -211,7 +212,7 @@ def _to_bytearray(state: Any, limit: int) -> bytearray:
     return bytearray(_bytes(state))
 
 
-# -- time ---------------------------------------------------------------------------------------------------------------
+# -- time ------------------------------------------------------------------------------------------------------------
 
 
 def _datetime_state(value: datetime) -> list[Any]:
@@ -265,7 +266,7 @@ def _to_zone(state: Any, limit: int) -> ZoneInfo:
     return ZoneInfo(state)
 
 
-# -- paths --------------------------------------------------------------------------------------------------------------
+# -- paths -----------------------------------------------------------------------------------------------------------
 
 
 def _to_path(state: Any, limit: int) -> PurePath:

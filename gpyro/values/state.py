@@ -28,7 +28,7 @@ _PLAIN: Final[dict[type, Callable[[Any], Any]]] = {
     str: str.__str__,
     int: int.__int__,
     float: float.__float__,
-    complex: lambda value: complex(complex.real.__get__(value), complex.imag.__get__(value)),  # type: ignore[attr-defined]
+    complex: lambda value: complex(complex.real.__get__(value), complex.imag.__get__(value)),
     bytes: lambda value: bytes(memoryview(value)),
     bytearray: lambda value: bytearray(memoryview(value)),
     list: lambda value: [*list.__iter__(value)],
@@ -94,11 +94,12 @@ def _member_finder(cls: type[enum.Enum]) -> Callable[[Any], Any]:
     return find
 
 
-def _based_plan(cls: Any, base: type) -> Plan:
+def _based_plan(cls: Any, base: Any) -> Plan:
     """For subclasses of builtin types, named tuples among them: the builtin value, and the attributes."""
     plain, fill = _PLAIN[base], _FILL.get(base)
+    make_new: Any = base.__new__
     take_attributes, apply = _taker(cls), _applier(cls)
-    length = len(cls._fields) if base is tuple and hasattr(cls, "_fields") else None
+    length = len(cls._fields) if base is tuple and hasattr(cls, "_fields") else -1
 
     def take(value: Any) -> list[Any]:
         return [plain(value), take_attributes(value)]
@@ -107,12 +108,12 @@ def _based_plan(cls: Any, base: type) -> Plan:
         content, attributes = _pair(state)
         if type(content) is not base:
             raise TypeError(f"{cls.__qualname__} is a {base.__name__}, not a {type(content).__name__}")
-        if length is not None and len(content) != length:
+        if length >= 0 and len(content) != length:
             raise ValueError(f"{cls.__qualname__} has {length} fields, not {len(content)}")
         if fill is None:
-            value = base.__new__(cls, content)  # type: ignore[call-overload]
+            value = make_new(cls, content)
         else:
-            value = base.__new__(cls)
+            value = make_new(cls)
             fill(value, content)
         apply(value, attributes)
         return value
@@ -151,7 +152,7 @@ def _attributes(value: Any) -> dict[str, Any]:
     return dict(getattr(value, "__dict__", ()))
 
 
-def _maker(cls: type) -> Callable[[Any], Any]:
+def _maker(cls: Any) -> Callable[[Any], Any]:
     apply, new = _applier(cls), cls.__new__
 
     def make(state: Any) -> Any:
@@ -209,7 +210,7 @@ def _fields(cls: Any) -> tuple[frozenset[str], dict[str, Callable[[], Any]]]:
     if is_dataclass(cls):
         for field in fields(cls):
             if field.default is not MISSING:
-                defaults[field.name] = lambda default=field.default: default
+                defaults[field.name] = _constant(field.default)
             elif field.default_factory is not MISSING:
                 defaults[field.name] = field.default_factory
             elif field.init:
@@ -220,10 +221,14 @@ def _fields(cls: Any) -> tuple[frozenset[str], dict[str, Callable[[], Any]]]:
             if not default.takes_self:
                 defaults[attribute.name] = default.factory
         elif type(default).__name__ != "_Nothing":
-            defaults[attribute.name] = lambda default=default: default
+            defaults[attribute.name] = _constant(default)
         elif attribute.init:
             required.add(attribute.name)
     return frozenset(required), defaults
+
+
+def _constant(value: Any) -> Callable[[], Any]:
+    return lambda: value
 
 
 def _slots(cls: type) -> list[str]:

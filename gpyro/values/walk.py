@@ -1,8 +1,8 @@
 """The slow way to encode: a walk over the value in Python.
 
-It comes after the fast codec has refused, or where there is none. It handles what the codec cannot (rare keys, numbers and
-texts), and finds where the value stands that cannot travel. It costs no more than it must: a level of nesting takes two
-Python frames, and paths are put together only while an error is on its way out.
+It comes after the fast codec has refused, or where there is none. It handles what the codec cannot (rare keys, numbers
+and texts), and finds where the value stands that cannot travel. Paths are put together only while an error is on its
+way out, so that they cost nothing otherwise.
 """
 
 from __future__ import annotations
@@ -13,9 +13,10 @@ from typing import Any, Final
 from gpyro.errors import SerializationError
 
 from .arrays import find_numpy
-from .codes import BYTEARRAY, COUNTER, DEQUE, EXCEPTION, MAP, OBJECT, ORDERED_DICT, RAW_CODES
+from .codes import COUNTER, DEQUE, EXCEPTION, MAP, OBJECT, ORDERED_DICT, RAW_CODES
 from .exceptions import to_records
 from .guard import Limits
+from .objects import object_state
 from .refusal import Refused, explain
 from .registry import Entry, Registry
 from .special import SPECIAL_TYPES, Special
@@ -30,22 +31,6 @@ _MAX_KEY_TEXT: Final = 60
 def find_row(kind: type) -> Special | None:
     """The row of the table of types for `kind`, or None."""
     return SPECIAL_TYPES.get(kind) or find_numpy(kind)
-
-
-def object_state(value: object, entry: Entry) -> Any:
-    """The state of an instance of a registered class.
-
-    Raises:
-        Refused: its function for that failed.
-    """
-    assert entry.to_state is not None
-    try:
-        return entry.to_state(value)
-    except Refused:
-        raise
-    except Exception as error:
-        name = type(value).__qualname__
-        raise Refused(f"{name}: its state could not be taken: {type(error).__name__}: {error}") from error
 
 
 def is_utf8(text: str) -> bool:
@@ -215,26 +200,6 @@ class Walk(ABC):
         return self.special(EXCEPTION, EXCEPTION_TAG, nodes)
 
 
-def has_bytearray(value: Any) -> bool:
-    """Whether a bytearray stands somewhere in the lists and dicts of `value`. Level by level, each in a few C loops."""
-    level = [value]
-    while level:
-        kinds = set(map(type, level))
-        if bytearray in kinds:
-            return True
-        below: list[Any] = []
-        if list in kinds:
-            for member in level:
-                if type(member) is list:
-                    below += member
-        if dict in kinds:
-            for member in level:
-                if type(member) is dict:
-                    below += member.values()
-        level = below
-    return False
-
-
 def _mark(refusal: Refused, part: str, owner: object) -> None:
     refusal.parts.append(part)
     if refusal.too_deep:
@@ -265,6 +230,3 @@ def _error(refusal: Refused, root: str) -> SerializationError:
     if refusal.too_deep and len(path) > 400:
         path = f"{path[:200]}...{path[-100:]}"
     return SerializationError(f"{path}: {text}", path)
-
-
-__all__ = ["BYTEARRAY", "Walk", "find_row", "has_bytearray", "is_utf8", "object_state"]

@@ -122,7 +122,10 @@ class Connection:
         return MAGIC + pack_text(Kind.REFUSED, code, text or REFUSAL_TEXTS.get(code, ""))
 
     def goodbye(self, code: int, text: str = "") -> bytes:
-        """What to send before closing because of `code`: fitting to the state, and empty where nothing would be understood."""
+        """What to send before closing because of `code`.
+
+        Fitting to the state, and empty where nothing would be understood.
+        """
         if self.state is State.ESTABLISHED:
             return pack_text(Kind.GOAWAY, code, text or REFUSAL_TEXTS.get(code, ""))
         if self.connecting or self.state is State.ENDED:

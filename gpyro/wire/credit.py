@@ -6,8 +6,9 @@ from __future__ import annotations
 class Window:
     """What this end may still send.
 
-    A call takes from the window when it is sent and gives back when its answer arrives; a one-way call gives back by the
-    peer's CREDIT. A single call larger than the whole window may go when nothing else is out [W3], for else it never could.
+    A call takes from the window when it is sent and gives back when its answer arrives; a one-way call gives back by
+    the peer's CREDIT. A single call larger than the whole window may go when nothing else is out [W3], for else it
+    never could.
     """
 
     __slots__ = ("bytes", "calls", "granted_bytes", "granted_calls")

@@ -1,4 +1,4 @@
-"""The hello that opens a connection and its answer: what each end can do, and how much it lets the other have in flight.
+"""The hello that opens a connection, and its answer: what each end can do, and lets the other have in flight.
 
 A hello is JSON, because it is exchanged once, must be readable by a stranger's tools, and is bounded to 4 KiB [H1].
 """
@@ -25,7 +25,7 @@ class Hello:
         versions: lowest and highest protocol version it speaks; in the answer both are the chosen one.
         serializers: names of the serializers it accepts, best first; in the answer the chosen one only.
         calls: how many unanswered calls the other end may have on this channel; 0 if it serves none.
-        bytes: how many bytes the unanswered calls may have together.
+        size: how many bytes the unanswered calls may have together.
         message: largest body of one frame that it takes.
         sessions: how many sessions the other end may have open.
         capabilities: names of optional parts that it implements.
@@ -35,7 +35,7 @@ class Hello:
     versions: tuple[int, int] = (PROTOCOL_VERSION, PROTOCOL_VERSION)
     serializers: tuple[str, ...] = ("msgpack",)
     calls: int = 0
-    bytes: int = 0
+    size: int = 0
     message: int = 16 * 1024 * 1024
     sessions: int = 0
     capabilities: tuple[str, ...] = ()
@@ -63,7 +63,7 @@ class Hello:
             versions=(low, high),
             serializers=_names(fields, "serializers"),
             calls=_number(fields, "calls"),
-            bytes=_number(fields, "bytes"),
+            size=_number(fields, "size"),
             message=_number(fields, "message"),
             sessions=_number(fields, "sessions"),
             capabilities=_names(fields, "capabilities"),

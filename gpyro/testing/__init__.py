@@ -1,0 +1,1 @@
+"""Public test kit: contract suites for plug-ins."""

@@ -1,0 +1,48 @@
+"""Instances of registered classes: their state, and instances made of one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gpyro.errors import SerializationError
+
+from .refusal import Refused
+from .registry import Entry, Registry
+
+
+def object_state(value: object, entry: Entry) -> Any:
+    """The state of an instance of a registered class.
+
+    Raises:
+        Refused: its function for that failed.
+    """
+    assert entry.to_state is not None
+    try:
+        return entry.to_state(value)
+    except Refused:
+        raise
+    except Exception as error:
+        name = type(value).__qualname__
+        raise Refused(f"{name}: its state could not be taken: {type(error).__name__}: {error}") from error
+
+
+def make_object(state: Any, registry: Registry) -> Any:
+    """An instance of a registered class.
+
+    Raises:
+        SerializationError: the class is not registered, or the state is none of its.
+    """
+    if type(state) is not list or len(state) != 2 or type(state[0]) is not str:
+        raise SerializationError("not an instance of a class")
+    name = state[0]
+    entry = registry.by_name(name)
+    if entry is None or entry.from_state is None:
+        cls = name.rpartition(".")[2]
+        raise SerializationError(f"{name} is not registered here; add: gpyro.register_class({cls})")
+    try:
+        return entry.from_state(state[1])
+    except SerializationError:
+        raise
+    except Exception as error:
+        text = f"{name}: no instance could be made of its state: {type(error).__name__}: {error}"
+        raise SerializationError(text) from error

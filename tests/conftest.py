@@ -1,0 +1,77 @@
+"""After each test nothing is left: no greenlet, no file descriptor, no pending call, no running daemon."""
+
+from __future__ import annotations
+
+import gc
+import os
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import gevent
+import gevent.socket
+import pytest
+from greenlet import greenlet
+
+from gpyro.net.hub import hub_state
+from gpyro.net.workers import Worker
+from tests.support import close_hub, descriptors, turns
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _warm_up() -> None:
+    """Make what lives as long as the process: the hub, and the threads of gevent's resolver."""
+    gevent.get_hub()
+    gevent.socket.getaddrinfo("localhost", 80)
+    turns()
+
+
+def _greenlets() -> dict[int, greenlet]:
+    hub = gevent.get_hub()
+    mine = {}
+    for thing in gc.get_objects():
+        if isinstance(thing, greenlet) and thing and not thing.dead and thing is not hub:
+            mine[id(thing)] = thing
+    return mine
+
+
+def _unfinished() -> list[str]:
+    found = []
+    state = hub_state()
+    for stream in state.streams:
+        if getattr(stream, "pending", None):
+            found.append(f"{stream}: {len(stream.pending)} calls out")  # type: ignore[attr-defined]
+        if getattr(stream, "serving", None):
+            found.append(f"{stream}: {len(stream.serving)} calls being served")  # type: ignore[attr-defined]
+    found += [f"{listener} still listens" for listener in state.listeners]
+    return found
+
+
+@pytest.fixture(autouse=True)
+def _nothing_left(request: pytest.FixtureRequest) -> Iterator[None]:
+    gc.collect()
+    descriptors_before, greenlets_before = descriptors(), _greenlets()
+    process = os.getpid()
+    yield
+    if os.getpid() != process:
+        os._exit(99)  # a forked child got out of its test
+    until = time.monotonic() + 2
+    gc.collect()
+    while (unfinished := _unfinished()) and time.monotonic() < until:
+        turns()
+        gc.collect()
+    close_hub()
+    gc.collect()
+    left: list[Any] = list(unfinished)
+    while time.monotonic() < until:
+        new = {number: what for number, what in descriptors().items() if number not in descriptors_before}
+        alive = [thing for number, thing in _greenlets().items() if number not in greenlets_before]
+        if not new and not alive:
+            break
+        turns()
+        gc.collect()
+    else:
+        left += [f"descriptor {number} {what}" for number, what in new.items()]
+        left += [f"{thing!r}{' of a call' if isinstance(thing, Worker) else ''}" for thing in alive]
+    if left:
+        pytest.fail("left behind: " + "; ".join(map(str, left)))

@@ -1,0 +1,110 @@
+"""What several tests need: servers in this process and in others, and waiting without sleeping."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import gevent
+
+from gpyro import core
+from gpyro.net.hub import hub_state
+
+ROOT = Path(__file__).parent.parent
+
+
+def eventually(condition: Callable[[], Any], seconds: float = 5.0) -> Any:
+    """Let the loop run until `condition()` is true, and give what it gave; fail after `seconds`."""
+    until = time.monotonic() + seconds
+    while not (value := condition()):
+        assert time.monotonic() < until, f"not within {seconds} s: {condition}"
+        gevent.sleep(0.001)
+    return value
+
+
+def turns(count: int = 3) -> None:
+    """Let the loop run, and poll, `count` times."""
+    for _ in range(count):
+        gevent.sleep(0.001)
+
+
+@contextlib.contextmanager
+def serving(obj: Any, name: str | None = None, *, grace: float = 2.0, **arguments: Any) -> Iterator[core.Daemon]:
+    """A daemon in this process and hub that serves `obj`; its URI is ``daemon.uri_of(obj)``-less: see `uri_of`."""
+    arguments = {"host": "127.0.0.1", "port": 0, "norange": 1, **arguments}
+    daemon = core.Daemon(**arguments)
+    daemon.connect(obj, name)
+    daemon.start()
+    try:
+        yield daemon
+    finally:
+        daemon.stop(grace)
+
+
+def uri_of(daemon: core.Daemon, obj: Any) -> core.PyroURI:
+    """The URI of a connected object."""
+    return daemon.getProxyForObj(obj).URI
+
+
+def start_python(code: str, *arguments: str, environment: dict[str, str] | None = None) -> subprocess.Popen[str]:
+    """Run `code` in a Python of its own, with pipes."""
+    return subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(code), *arguments],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+        env={**os.environ, "PYTHONUNBUFFERED": "1", **(environment or {})},
+    )
+
+
+@contextlib.contextmanager
+def python_process(
+    code: str, *arguments: str, environment: dict[str, str] | None = None
+) -> Iterator[subprocess.Popen[str]]:
+    """Run `code` in a Python of its own, and end it with the block."""
+    process = start_python(code, *arguments, environment=environment)
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            process.send_signal(signal.SIGKILL)
+        process.communicate()
+
+
+def finish(process: subprocess.Popen[str], seconds: float = 30.0) -> tuple[int, str, str]:
+    """Wait for a process's own end: its code, output and errors."""
+    out, err = process.communicate(timeout=seconds)
+    return process.returncode, out, err
+
+
+def run_python(
+    code: str, *arguments: str, seconds: float = 30.0, environment: dict[str, str] | None = None
+) -> tuple[int, str, str]:
+    """Run `code` in a Python of its own to its end: its code, output and errors."""
+    with python_process(code, *arguments, environment=environment) as process:
+        return finish(process, seconds)
+
+
+def descriptors() -> dict[str, str]:
+    """The open file descriptors of this process and what they are."""
+    found = {}
+    for number in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(OSError):
+            found[number] = os.readlink(f"/proc/self/fd/{number}")
+    return found
+
+
+def close_hub() -> None:
+    """Close all that gpyro has on this thread's hub, and let the loop deal with it."""
+    hub_state().close()
+    turns()
