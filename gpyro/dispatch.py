@@ -57,6 +57,10 @@ class ObjectEntry:
         name: the name it was connected under; None for a transient object.
         obj: the object.
         last_used: when it was connected or last called, as `time.time`.
+        lock: keeps calls of a synchronized object apart.
+        dyncall: its class overrides `ObjBase.Pyro_dyncall`.
+        simple: a call of it is just a call: no lock, no gate, no override.
+        target_class, methods: the class that calls last went to, and what can be reached of it.
     """
 
     __slots__ = (
@@ -69,10 +73,11 @@ class ObjectEntry:
         "methods",
         "name",
         "obj",
+        "simple",
         "target_class",
     )
 
-    def __init__(self, guid: str, name: str | None, obj: Any) -> None:
+    def __init__(self, guid: str, name: str | None, obj: Any, overlapping: bool) -> None:
         self.guid = guid
         self.name = name
         self.obj = obj
@@ -80,6 +85,7 @@ class ObjectEntry:
         self.is_base = isinstance(obj, ObjBase)
         self.lock: CallLock | None = obj._pyro_lock if isinstance(obj, SynchronizedObjBase) else None
         self.dyncall = isinstance(obj, ObjBase) and type(obj).Pyro_dyncall is not ObjBase.Pyro_dyncall
+        self.simple = overlapping and self.lock is None and not self.dyncall
         self.target_class: type | None = None
         self.methods: dict[str, bool] = {}
         self._members: Members | None = None
@@ -125,6 +131,10 @@ class Dispatcher:
         self._gate = None if settings.PYRO_MULTITHREADED else CallLock()
         self.shared_storage = None if settings.PYRO_MULTITHREADED else LocalStorage()
 
+    def add(self, guid: str, name: str | None, obj: Any) -> None:
+        """Make `obj` reachable under `guid`."""
+        self.entries[guid] = ObjectEntry(guid, name, obj, self._gate is None)
+
     def set_init_tls(self, function: Callable[[LocalStorage], object]) -> None:
         """Have `function` prepare the storage of each new session; the shared one is prepared at once."""
         self._init_tls = function
@@ -158,7 +168,7 @@ class Dispatcher:
         if session.queue is not None:
             session.queue.append(call)
         else:
-            channel.state.workers.start(self._run, call, None, {CURRENT_CALL: call})
+            channel.state.workers.start((self._run, call, None, {CURRENT_CALL: call}))
         if self.on_activity is not None:
             self._notify()
 
@@ -187,7 +197,7 @@ class Dispatcher:
         until = time.monotonic() + TURN
         while queue:
             call = queue.popleft()
-            state.workers.start(self._run, call, None, {CURRENT_CALL: call})
+            state.workers.start((self._run, call, None, {CURRENT_CALL: call}))
             if time.monotonic() > until:
                 state.run_after(0, lambda: self._start_queued(session))
                 return
@@ -208,7 +218,7 @@ class Dispatcher:
             entry = self.entries.get(session.object_id)
             if entry is None or call.cancelled or self.draining or session.failure is not None:
                 raise self._why_not(call)
-            if frame[0] == _CALL and self._gate is None and entry.lock is None and not entry.dyncall:
+            if frame[0] == _CALL and entry.simple:
                 # The usual case, in as few steps as can be.
                 try:
                     method, arguments, keywords = serializer.decode_call(body)
@@ -224,9 +234,9 @@ class Dispatcher:
                 if target.__class__ is not entry.target_class:
                     entry.members(target)
                 is_oneway = entry.methods.get(method)
-                if is_oneway is None:
-                    raise self._unknown(entry, method)
-                if is_oneway:
+                if is_oneway is not False:
+                    if is_oneway is None:
+                        raise self._unknown(entry, method)
                     self._answer_early(call)
                 answer = serializer.encode(getattr(target, method)(*arguments, **keywords))
             elif self._gate is not None or entry.lock is not None:

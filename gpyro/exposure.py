@@ -100,7 +100,7 @@ class Members:
         hidden: names that are never reachable, whatever the instance has.
     """
 
-    __slots__ = ("attributes", "declared", "hidden", "methods")
+    __slots__ = ("_closed", "attributes", "declared", "hidden", "methods")
 
     def __init__(self, cls: type, hidden: frozenset[str] = frozenset()) -> None:
         self.hidden = hidden
@@ -114,9 +114,11 @@ class Members:
                 found[name] = member
                 if getattr(_function_of(member), _EXPOSED, False) is True:
                     declared.add(name)
-            declared |= vars(base).get(_EXPOSED, frozenset())
+            declared |= {name for name in vars(base).get(_EXPOSED, ()) if not name.startswith("_")}
         self.declared = frozenset(declared - hidden)
         has_getattr = any("__getattr__" in vars(base) for base in cls.__mro__)
+        # Of an object that answers to any name, what is not declared is nobody's business, its instance's data included.
+        self._closed = bool(declared) or has_getattr
         attributes = set()
         for name, member in found.items():
             if name in hidden or (declared and name not in declared) or (has_getattr and not declared):
@@ -136,7 +138,7 @@ class Members:
             return True
         if name.startswith("_") or name in self.hidden or name in self.methods:
             return False
-        if self.declared and name not in self.declared:
+        if self._closed and name not in self.declared:
             return False
         return name in getattr(target, "__dict__", ())
 

@@ -19,7 +19,7 @@ from gevent.event import Event
 
 from gpyro.configuration import config
 from gpyro.constants import INTERNAL_DAEMON_GUID
-from gpyro.dispatch import Dispatcher, ObjectEntry
+from gpyro.dispatch import Dispatcher
 from gpyro.errors import DaemonError, NamingError, ProtocolError
 from gpyro.exposure import expose
 from gpyro.guid import getGUID
@@ -169,7 +169,7 @@ class Daemon:
 
     def _add(self, guid: str, name: str | None, obj: Any) -> None:
         self._ids[id(obj)] = guid
-        self._dispatcher.entries[guid] = ObjectEntry(guid, name, obj)
+        self._dispatcher.add(guid, name, obj)
 
     def disconnect(self, obj: Any) -> None:
         """Make an object unreachable; calls of it that run go on.
@@ -324,11 +324,12 @@ class Daemon:
         state = self._attach()
         self._woken = woken = Event()
         self._looping = True
+        self._listener.on_forked = woken.set  # a child has nothing to serve: its copy of this loop ends
         restore = self._answer_sigterm()
         watchers = [state.loop.io(_descriptor(thing), READ) for thing in others]
         ready: list[Any] = []
         try:
-            while not self._stop_asked and not self._closed and condition():
+            while not self._stop_asked and not self._closed and os.getpid() == self._process and condition():
                 for watcher, thing in zip(watchers, others, strict=True):
                     watcher.start(self._other_ready, watcher, thing, ready)
                 if condition is not _always:
@@ -343,6 +344,7 @@ class Daemon:
             self._looping = False
             self._woken = None
             self._dispatcher.on_activity = None
+            self._listener.on_forked = None
             for watcher in watchers:
                 watcher.stop()
                 watcher.close()

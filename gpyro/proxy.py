@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import os
 from collections.abc import Callable, Iterable
@@ -49,20 +50,14 @@ _VERDICTS: Final[dict[int, Callable[[str], Exception]]] = {
 }
 
 
-class RemoteMethod:
-    """A method of a remote object; can be kept and called as often as wanted."""
+class RemoteMethod(functools.partial[Any]):
+    """A method of a remote object; can be kept and called as often as wanted.
 
-    __slots__ = ("_name", "_proxy")
-
-    def __init__(self, proxy: DynamicProxy, name: str) -> None:
-        self._proxy = proxy
-        self._name = name
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        return self._proxy._invokePYRO(self._name, args, kwargs)
+    A `functools.partial` of the proxy's ``_call`` and the method's name, because one is made for every call.
+    """
 
     def __repr__(self) -> str:
-        return f"<remote method {self._name} of {self._proxy!r}>"
+        return f"<remote method {self.args[0]} of {self.func.__self__!r}>"  # type: ignore[attr-defined]
 
 
 class _Session:
@@ -122,6 +117,9 @@ class DynamicProxy:
 
     # Calls
 
+    def _call(self, name: str, /, *args: Any, **kwargs: Any) -> Any:
+        return self._invokePYRO(name, args, kwargs)
+
     def _invokePYRO(self, name: str, vargs: tuple[Any, ...], kargs: dict[str, Any]) -> Any:
         """Every call passes through here.
 
@@ -179,7 +177,10 @@ class DynamicProxy:
     def _connect(self, deadline: float | None) -> _Session:
         """A session on the current thread's hub, on a new or a shared channel."""
         uri = self.URI
-        table = hub_state().part(ChannelTable)
+        state = hub_state()
+        if getcurrent() is state.hub:
+            raise PyroError("a proxy cannot be called from the hub (a loop callback): spawn a greenlet for it")
+        table = state.part(ChannelTable)
         thread = _thread_id()
         for _ in range(2):
             to = Destination(uri.address, uri.port, self._identification, self._private, self._settings)
@@ -280,7 +281,7 @@ class DynamicProxy:
     def __getattr__(self, name: str) -> Any:
         if name[:1] == "_":
             raise AttributeError(f"{name!r} is private, and never asked of a remote object")
-        return RemoteMethod(self, name)
+        return RemoteMethod(self._call, name)
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name == "URI":
@@ -346,7 +347,7 @@ class DynamicProxyWithAttrs(DynamicProxy):
             if not answer[1] & FLAG_METHOD:
                 return channel.serializer.decode(answer[4])
             self._methods.add(name)
-        return RemoteMethod(self, name)
+        return RemoteMethod(self._call, name)
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name == "URI":

@@ -137,14 +137,14 @@ class Call:
         storage: the storage that it sees, where that is not the session's.
     """
 
-    __slots__ = ("answered", "cancelled", "chain", "frame", "session", "storage")
+    chain: tuple[bytes, ...] = ()
+    answered = False
+    cancelled = False
+    storage: LocalStorage | None = None
 
     def __init__(self, session: Session, frame: Frame) -> None:
         self.session = session
         self.frame = frame
-        self.chain: tuple[bytes, ...] = ()
-        self.answered = self.cancelled = False
-        self.storage: LocalStorage | None = None
 
 
 def current_call() -> Call | None:

@@ -30,7 +30,8 @@ def _greenlets() -> dict[int, greenlet]:
     hub = gevent.get_hub()
     mine = {}
     for thing in gc.get_objects():
-        if isinstance(thing, greenlet) and thing and not thing.dead and thing is not hub:
+        # The type, since isinstance asks what stands in for an object, and a dead weak proxy raises then.
+        if issubclass(type(thing), greenlet) and thing and not thing.dead and thing is not hub:
             mine[id(thing)] = thing
     return mine
 

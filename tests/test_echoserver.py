@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from gpyro import core
+from gpyro.constants import INTERNAL_DAEMON_GUID
 from gpyro.test import echoserver
 
 ROOT = Path(__file__).parent.parent
@@ -73,7 +74,7 @@ def start():
 
 @pytest.fixture
 def server(start):
-    child = start()
+    child = start("-H", "127.0.0.1")  # no name, so that nothing has to be resolved
     child.wait_for(r"^echoserver running\.\n")
     return child
 
@@ -83,8 +84,10 @@ def uri(server):
     return re.search(r"^PYRO URI: (\S+)$", server.output, re.MULTILINE)[1]
 
 
-def test_it_says_where_it_is(server):
-    name, uri, location, running = server.output.splitlines()
+def test_it_says_where_it_is(start):
+    child = start()
+    child.wait_for(r"^echoserver running\.\n")
+    name, uri, location, running = child.output.splitlines()
     assert name == "object name: :Pyro.test.echoserver"
     port = re.fullmatch(r"PYRO URI: PYRO://localhost:(\d+)/[^/]+", uri)[1]
     assert location == f"PYROLOC URI: PYROLOC://localhost:{port}/:Pyro.test.echoserver"
@@ -132,7 +135,7 @@ def test_help(start, command):
 
 
 def test_verbose_prints_each_call_with_its_time(start):
-    child = start("--verbose")
+    child = start("-H", "127.0.0.1", "--verbose")
     uri = child.wait_for(r"^PYRO URI: (\S+)\n[^$]*^echoserver running\.\n")[1]
     proxy = core.getProxyForURI(uri)
     proxy.echo("x" * 10_000)
@@ -202,6 +205,38 @@ def test_load_without_a_server_is_one_clear_line(start, uri):
     assert (code, out) == (1, "")
     assert err.startswith("gpyro-echoserver: ")
     assert err.count("\n") == 1
+
+
+def test_load_on_another_object_is_one_clear_line(server, start, uri):
+    daemon = uri.rpartition("/")[0] + "/" + INTERNAL_DAEMON_GUID
+    code, out, err = start("--load", daemon).end()
+    assert (code, out) == (1, "")
+    assert err.startswith("gpyro-echoserver: ")
+    assert err.count("\n") == 1
+
+
+def test_connections_that_cannot_be_set_up_are_one_clear_line(monkeypatch, capsys):
+    class Proxy:
+        made = 0
+
+        def __init__(self, uri):
+            self.number = Proxy.made
+            Proxy.made += 1
+
+        def _setPrivateChannel(self, private):
+            assert private
+
+        def echo(self, value):
+            if self.number:
+                raise ConnectionRefusedError("the server is full")
+
+        def _release(self):
+            Proxy.made -= 1
+
+    monkeypatch.setattr(core, "getProxyForURI", Proxy)
+    assert echoserver.main(["--load", "PYRO://localhost:1/x", "--private", "--callers", "50"]) == 1
+    assert capsys.readouterr() == ("", "gpyro-echoserver: the server is full\n")
+    assert Proxy.made == 0
 
 
 @pytest.mark.parametrize("options", [[], ["--private"], ["--size", "100000"]], ids=["shared", "private", "large"])

@@ -27,11 +27,10 @@ class OutgoingCall:
         position: how many bytes the channel had to send before it; tells whether any of it left.
     """
 
-    __slots__ = ("answer", "caller", "position", "size")
+    answer: Frame | Exception | None = None
 
     def __init__(self, caller: greenlet, size: int, position: int) -> None:
         self.caller: greenlet | None = caller
-        self.answer: Frame | Exception | None = None
         self.size = size
         self.position = position
 

@@ -271,11 +271,12 @@ class Channel(FrameStream):
             and self._calls_waiting is None
             and out.size <= HIGH_WATER
             and self.usable
+            and session_id in self.opened  # type: ignore[operator]
         ):
             window.calls -= 1
             window.bytes -= size
         else:
-            turnstile = self._take(caller, size, deadline)
+            turnstile = self._take(caller, session_id, size, deadline)
         alone = not pending
         call_id = self.call_ids.take()
         call = pending[call_id] = OutgoingCall(caller, size, out.sent + out.size)
@@ -293,23 +294,31 @@ class Channel(FrameStream):
                 self.flush()  # nothing to gather with: a lone caller is not kept waiting
         if out.size >= GATHER_SIZE or not (self._gathering or self._flush_due):
             self._flush_soon()
-        timer = None
-        try:
-            if deadline is not None:
-                timer = self.loop.timer(max(0.0, deadline - monotonic()))
-                timer.start(call.expire)
-            while call.answer is None:
-                self.hub.switch()
-        finally:
-            if timer is not None:
+        if deadline is None:
+            self._wait(call_id, call)
+        else:
+            timer = self.loop.timer(max(0.0, deadline - monotonic()))
+            timer.start(call.expire)
+            try:
+                self._wait(call_id, call)
+            finally:
                 timer.stop()
                 timer.close()
-            if call.answer is None or call.answer.__class__ is TimeoutError:
-                self._abandon(call_id, call)
         answer = call.answer
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
+        if answer.__class__ is tuple:
+            return answer
+        if isinstance(answer, TimeoutError):
+            self._abandon(call_id, call)
+        raise answer  # type: ignore[misc]
+
+    def _wait(self, call_id: int, call: OutgoingCall) -> None:
+        switch_to_hub = self.hub.switch
+        try:
+            while call.answer is None:
+                switch_to_hub()
+        except BaseException:
+            self._abandon(call_id, call)
+            raise
 
     def send_oneway(self, session_id: int, body: bytes, flags: int = 0, deadline: float | None = None) -> None:
         """Send a call that gets no answer. Raises as `request` does, as long as it waits to be sent."""
@@ -317,12 +326,12 @@ class Channel(FrameStream):
         size = len(body)
         if caller is self.hub:
             raise PyroError("a proxy cannot be called from the hub (a loop callback): spawn a greenlet for it")
-        turnstile = self._take(caller, size, deadline)
+        turnstile = self._take(caller, session_id, size, deadline)
         self.send(_pack_header(Kind.ONEWAY, flags, 0, 0, session_id, size) + body)
         if turnstile is not None:
             turnstile.passed()
 
-    def _take(self, caller: Any, size: int, deadline: float | None) -> Turnstile | None:
+    def _take(self, caller: Any, session_id: int, size: int, deadline: float | None) -> Turnstile | None:
         """Take a call of `size` bytes from the window, waiting if it does not fit.
 
         Gives the turnstile if it was passed.
@@ -336,6 +345,10 @@ class Channel(FrameStream):
             turnstile.wait(caller, size, deadline)
         else:
             self._calls_waiting = turnstile = None
+        if self.opened is None or session_id not in self.opened:
+            if turnstile is not None:
+                turnstile.passed()
+            raise NotSentError("the proxy was released before the call could be sent")
         self.window.take(size)
         return turnstile
 

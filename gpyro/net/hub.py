@@ -103,7 +103,7 @@ class HubState:
 
     def start(self, function: Callable[[Any, Any], None], first: Any = None, second: Any = None) -> None:
         """Run ``function(first, second)`` in a worker of its own. Only from the hub."""
-        self.workers.start(function, first, second, {})
+        self.workers.start((function, first, second, {}))
 
     def run_in_hub(self, function: Callable[[], object]) -> None:
         """Run `function` in the hub in this turn of the loop, wherever on this thread the caller is."""

@@ -50,7 +50,7 @@ class Listener:
         self.channels: set[Channel] = set()
         self.closed = False
         self.state: HubState | None = None
-        self.on_channel_closed: Callable[[], None] | None = None
+        self.on_forked: Callable[[], None] | None = None
         self.keep: object = None  # a running daemon, which must not be collected
         self._unix = unix
         self._watcher: Any = None
@@ -181,8 +181,6 @@ class Listener:
     def channel_closed(self, channel: Channel) -> None:
         """One less."""
         self.channels.discard(channel)
-        if self.on_channel_closed is not None:
-            self.on_channel_closed()
         if channel.reason and channel.wire.state is not State.ESTABLISHED and not self.closed:
             self._warn("ended", "connection from %s ended before its hello: %s", channel.address, channel.reason)
 
@@ -229,6 +227,8 @@ class Listener:
         """In the child of a fork: the daemon stays the parent's."""
         self.closed = True
         self.channels.clear()
+        if self.on_forked is not None:
+            self.on_forked()
 
     def close_inherited(self) -> None:
         """In the child of a fork, when its loop is its own: let go of the descriptors."""

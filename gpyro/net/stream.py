@@ -45,6 +45,7 @@ class FrameStream:
         closed: nothing is read or sent any more.
         dismissed: the peer is sent away and only gets a moment to read why; what it says is no longer read.
         forked_away: it is closed here because this process was forked from the one that has it.
+        deaf: closed or dismissed, so that what still arrives is not looked at.
         usable: new calls may be made on it.
         reason: why it was closed or is dismissed, for people.
         unproven: something was sent since the peer's system was last seen to have acknowledged everything.
@@ -60,6 +61,7 @@ class FrameStream:
         "_turn_timer",
         "_write_watcher",
         "closed",
+        "deaf",
         "dismissed",
         "forked_away",
         "hub",
@@ -83,7 +85,7 @@ class FrameStream:
         self.sock = sock
         self.wire = wire
         self.out = Outgoing()
-        self.closed = self.dismissed = self.forked_away = self.unproven = False
+        self.closed = self.deaf = self.dismissed = self.forked_away = self.unproven = False
         self.usable = True
         self.reason = ""
         self._gathering = self._flush_due = False
@@ -134,7 +136,7 @@ class FrameStream:
         try:
             size = self.sock.recv_into(self.state.buffer)
             if size:
-                if self.dismissed:
+                if self.deaf:
                     return
                 frames = self.wire.feed(self.state.view, size)
                 if frames:
@@ -156,7 +158,7 @@ class FrameStream:
             for frame in frames:
                 done += 1
                 handlers[frame[0]](self, frame)
-                if self.closed or self.dismissed:
+                if self.deaf:
                     return
                 if monotonic() > until:
                     break
@@ -241,7 +243,9 @@ class FrameStream:
     def _fail(self, error: BaseException) -> None:
         """An exception reached a callback: close with a reason, and tell the peer if it was its fault."""
         if isinstance(error, KeyboardInterrupt):
+            # It hit in the middle of somebody's frames: what became of them is not known.
             self.state.interrupt(error)
+            self.close("interrupted by Ctrl-C")
         elif isinstance(error, ForeignProtocolError):
             self.dismiss(error.reply, str(error))
         elif isinstance(error, WireError):
@@ -258,7 +262,7 @@ class FrameStream:
 
         Closing at once while the peer's bytes are still unread would reset the connection, and `last` would be lost.
         """
-        if self.closed or self.dismissed:
+        if self.deaf:
             return
         self.reason = self.reason or reason
         if last:
@@ -266,7 +270,7 @@ class FrameStream:
         self.flush()
         if self.closed:
             return
-        self.dismissed = True
+        self.dismissed = self.deaf = True
         self.usable = False
         self._backlog = None
         self.start_timer(GOODBYE, lambda: self.close(reason))
@@ -281,7 +285,7 @@ class FrameStream:
         """Close at once and tell every waiter why. Does not wait; callable from any greenlet of this thread."""
         if self.closed:
             return
-        self.closed = True
+        self.closed = self.deaf = True
         self.usable = False
         self.reason = self.reason or reason
         self._stop_watchers()
@@ -300,7 +304,7 @@ class FrameStream:
 
     def forked(self) -> None:
         """In the child of a fork: the connection stays the parent's."""
-        self.closed = self.forked_away = True
+        self.closed = self.deaf = self.forked_away = True
         self.usable = False
         self.reason = "this process was forked from the one that has the connection"
 

@@ -17,6 +17,7 @@ from gevent.hub import Hub
 from greenlet import getcurrent, greenlet
 
 Task = tuple[Callable[[Any, Any], None], Any, Any, dict[Any, Any]]
+"""A function, its two arguments, and what become the task's `spawn_tree_locals`, which greenlets it spawns inherit."""
 
 MAX_IDLE = 256
 """Idle workers kept per hub: each costs about 10 KiB of stack, and more calls than that seldom start in one turn."""
@@ -50,18 +51,17 @@ class Worker(greenlet):
         assert pool is not None
         hub, idle = pool.hub, pool.idle
         while task is not None:
-            function, first, second, tree_locals = task
-            self.spawn_tree_locals = tree_locals
+            self.spawn_tree_locals = task[3]
             try:
-                function(first, second)
+                task[0](task[1], task[2])
             except BaseException as error:
                 pool.escaped(error)
-            if pool.closed or len(idle) >= MAX_IDLE:
+            if len(idle) >= pool.max_idle:
                 break
             # An empty context is made for the next task's first ContextVar.set; None is what a new greenlet has.
             self.gr_context = None
-            del task, function, first, second, tree_locals
             self.spawn_tree_locals = _NOTHING
+            task = None  # an idle worker holds nothing of its last call
             idle.append(self)
             try:
                 task = _switch_to(hub)
@@ -79,7 +79,10 @@ class WorkerPool:
     """The workers of one hub.
 
     Attributes:
-        running: how many tasks have begun and not ended.
+        hub: the hub.
+        idle: the workers that wait for a task.
+        max_idle: how many of them are kept.
+        escaped: is told what a task let out, which none should.
     """
 
     def __init__(self, hub: Hub, escaped: Callable[[BaseException], None]) -> None:
@@ -87,35 +90,29 @@ class WorkerPool:
         self.hub = hub
         self.idle: list[Worker] = []
         self.escaped = escaped
-        self.closed = False
+        self.max_idle = MAX_IDLE
 
-    def start(self, function: Callable[[Any, Any], None], first: Any, second: Any, tree_locals: dict[Any, Any]) -> None:
-        """Run ``function(first, second)`` in a worker; returns when it ends or first blocks. Only from the hub.
-
-        `tree_locals` become the task's `spawn_tree_locals`, which greenlets it spawns inherit.
-        """
+    def start(self, task: Task) -> None:
+        """Run a task in a worker; returns when it ends or first blocks. Only from the hub."""
         idle = self.idle
         while idle:
             worker = idle.pop()
-            if (
-                getrefcount(worker) == _IDLE_REFERENCES
-                and not worker.dead
-                and not worker.__dict__
-                and not getweakrefcount(worker)
-            ):
+            # A dead one, too, has another number of references: its frame is gone.
+            if getrefcount(worker) == _IDLE_REFERENCES and not worker.__dict__ and not getweakrefcount(worker):
                 break
             if not worker.dead:
                 worker.switch(None)
         else:
             worker = Worker(self)
-        worker.switch((function, first, second, tree_locals))
+        worker.switch(task)
 
     def close(self) -> None:
         """End the idle workers, and the others when their task ends."""
-        self.closed = True
+        self.max_idle = 0
         while self.idle:
             worker = self.idle.pop()
             if not worker.dead:
+                worker.parent = getcurrent()  # whoever closes the pool goes on when the worker has ended
                 worker.switch(None)
 
 
@@ -132,7 +129,7 @@ def _idle_references() -> int:
     def measure() -> None:
         probe = Probe.__new__(Probe)
         probe.hub = cast(Hub, getcurrent())
-        probe.idle, probe.closed, probe.escaped = [], False, lambda error: None
+        probe.idle, probe.max_idle, probe.escaped = [], 1, lambda error: None
         Worker(probe).switch((lambda first, second: None, None, None, {}))
         probe.look()
 

@@ -37,7 +37,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
-from reprlib import Repr
+from reprlib import repr as short_repr
 from typing import Any, Final
 
 import gevent
@@ -73,8 +73,6 @@ class EchoServer(core.ObjBase):
     def __init__(self, verbose: bool = False) -> None:
         super().__init__()
         self._verbose = verbose
-        self._short = Repr()
-        self._short.maxstring = self._short.maxother = 100
         #: Nothing here uses it: a number for attribute proxies to read and to change.
         self.sum = 0
 
@@ -90,9 +88,9 @@ class EchoServer(core.ObjBase):
 
     def _note(self, method: str, *args: object) -> None:
         if self._verbose:
-            now = datetime.now().time().isoformat("milliseconds")
             try:
-                _say(f"{now} {method}({', '.join(self._short.repr(arg) for arg in args)})")
+                now = datetime.now().time().isoformat("milliseconds")
+                _say(f"{now} {method}({', '.join(short_repr(arg) for arg in args)})")
             except OSError:  # nobody reads the output any more; the callers have no part in that
                 self._verbose = False
 
@@ -166,8 +164,10 @@ def _connect(proxies: list[Any]) -> None:
     attempts = [gevent.spawn(connect, proxy) for proxy in proxies]
     try:
         gevent.joinall(attempts, timeout=CONNECT_SECONDS)
-        if errors:
-            raise errors[0]
+        for error in errors[:1]:
+            if isinstance(error, (PyroError, OSError)):
+                raise error
+            raise PyroError(f"the object does not echo: {type(error).__name__}: {error}") from error
         if missing := sum(not attempt.dead for attempt in attempts):
             raise TimeoutError(f"{missing} of {len(attempts)} connections were not set up in {CONNECT_SECONDS:.0f} s")
     finally:

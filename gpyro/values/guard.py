@@ -29,16 +29,15 @@ class Limits:
         max_containers: lists, maps and extension values in one encoded value. A message cannot hold more containers
             than bytes, so shorter messages are not counted.
         max_hash_collisions: keys or members of one hash in one dict or set; their comparisons grow with the square.
-        max_depth: how deep containers may stand in each other. 200 levels take at most 800 of the 1,000 frames that
-            Python allows (the walk needs two for most, four for an instance in an instance), stay under the 255 levels
-            that ormsgpack packs, and need less than 1 MiB of C stack. It is what is guaranteed; plain lists and dicts
-            may get through a little deeper.
+        max_depth: how deep containers and instances may stand in each other. The walk takes up to four Python frames a
+            level, so 100 levels leave over half of Python's 1,000 frames to the program. It is what is guaranteed: the
+            fast codec lets plain lists and dicts through to about 250.
     """
 
     max_bytes: int = 16 * 1024 * 1024
     max_containers: int = 250_000
     max_hash_collisions: int = 1_000
-    max_depth: int = 200
+    max_depth: int = 100
 
     @property
     def max_wire_depth(self) -> int:

@@ -100,6 +100,11 @@ class MsgpackSerializer(Serializer):
             call = unpackb(body, ext_hook=self._ext_hook)
         except Exception as error:
             _refuse(error)
+        # The common case of `check_call`, here because it saves a fifth of the time.
+        if type(call) is list and len(call) == 3:
+            method, args, kwargs = call
+            if not kwargs and type(kwargs) is dict and type(args) is list and type(method) is str:
+                return method, args, kwargs
         return check_call(call)
 
 

@@ -79,6 +79,9 @@ class Walk(ABC):
             raise _error(refusal, root) from refusal.__cause__
         except RecursionError as error:
             raise SerializationError(f"{root}: nested too deep for the Python stack that is left", root) from error
+        except Exception as error:
+            # Such as a dict that another greenlet changed meanwhile.
+            raise SerializationError(f"{root}: {type(error).__name__}: {error}", root) from error
 
     def node(self, value: Any, depth: int) -> Any:
         """The node of one value at a depth.

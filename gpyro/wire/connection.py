@@ -24,7 +24,7 @@ from gpyro.wire.frames import (
     pack,
     pack_text,
 )
-from gpyro.wire.hello import Hello
+from gpyro.wire.hello import Hello, choose_version
 
 _unpack_header = HEADER.unpack_from
 _FIRST_AFTER_OPENING: Final = int(Kind.OPEN)  # kinds below it are the steps of the opening
@@ -94,9 +94,9 @@ class Connection:
         self.peer: Hello | None = None
         self._magic = b""
         self._head = b""
-        # A frame that has begun to arrive: its header, the pieces of its body so far, and how many bytes are missing.
+        # A frame that has begun to arrive: its header, its body so far, and how many bytes are missing.
         self._frame: tuple[int, int, int, int] | None = None
-        self._body: list[bytes] = []
+        self._body = bytearray()
         self._missing = 0
         self._enter(State.HELLO)
 
@@ -138,7 +138,8 @@ class Connection:
         """Take the next `size` bytes (all, by default) and give the frames that are complete now.
 
         Raises:
-            WireError: the bytes break a rule. The connection can only be closed then.
+            WireError: the bytes break a rule. The connection can only be closed then [S3]: frames that were complete
+                before are lost, and what is fed later is not understood.
         """
         view = memoryview(data)
         end = len(view) if size is None else size
@@ -155,31 +156,32 @@ class Connection:
             stop = at + length
             if stop > end:
                 self._frame = (kind, flags, call_id, session_id)
-                self._body = [bytes(view[at:end])]
+                # In one piece: a list of pieces would let a peer that sends them tiny take many times the limit.
+                self._body += view[at:end]
                 self._missing = stop - end
                 return frames
-            frame = (kind, flags, call_id, session_id, bytes(view[at:stop]))
+            frame = (kind, flags, call_id, session_id, view[at:stop].tobytes())
             at = stop
             if kind < _FIRST_AFTER_OPENING:
                 self._opening(kind, frame[4])
                 limits = self._limits
             frames.append(frame)
         if at < end:
-            self._head = bytes(view[at:end])
+            self._head = view[at:end].tobytes()
         return frames
 
     def _feed_magic(self, view: memoryview, end: int) -> int:
         used = min(4 - len(self._magic), end)
-        self._magic += bytes(view[:used])
+        self._magic += view[:used]
         if len(self._magic) == 4 and self._magic != MAGIC:
-            raise foreign.recognise(self._magic)
+            raise self._broken(foreign.recognise(self._magic))
         return used
 
     def _continue(self, view: memoryview, at: int, end: int, frames: list[Frame]) -> int:
         """Go on with the frame that earlier bytes began; gives where the rest of the bytes starts."""
         if self._head:
             used = min(HEADER_SIZE - len(self._head), end - at)
-            self._head += bytes(view[at : at + used])
+            self._head += view[at : at + used]
             at += used
             if len(self._head) < HEADER_SIZE:
                 return at
@@ -187,15 +189,15 @@ class Connection:
             if length > self._limits[kind]:
                 raise self._refusal(kind, length)
             self._head = b""
-            self._frame, self._body, self._missing = (kind, flags, call_id, session_id), [], length
+            self._frame, self._missing = (kind, flags, call_id, session_id), length
         used = min(self._missing, end - at)
         if used:
-            self._body.append(bytes(view[at : at + used]))
+            self._body += view[at : at + used]
             self._missing -= used
         if not self._missing and self._frame:
             kind, flags, call_id, session_id = self._frame
-            frame = (kind, flags, call_id, session_id, b"".join(self._body))
-            self._frame, self._body = None, []
+            frame = (kind, flags, call_id, session_id, bytes(self._body))
+            self._frame, self._body = None, bytearray()
             if kind < _FIRST_AFTER_OPENING:
                 self._opening(kind, frame[4])
             frames.append(frame)
@@ -206,15 +208,35 @@ class Connection:
         if kind == Kind.REFUSED:
             self._enter(State.ENDED)
             return
-        self.peer = Hello.from_bytes(body)
+        try:
+            self.peer = Hello.from_bytes(body)
+            if kind == Kind.WELCOME:
+                self._check_choice(self.peer)
+        except WireError as error:
+            raise self._broken(error) from None
         self._enter(State.ESTABLISHED if kind == Kind.WELCOME else State.DECIDING)
+
+    def _check_choice(self, answer: Hello) -> None:
+        """The answer must choose from what this end offered."""
+        low, high = answer.versions
+        if low != high or choose_version((low, high)) is None:
+            raise WireError(f"the server chose version {low} to {high}, which was not offered", "H3")
+        if len(answer.serializers) != 1 or answer.serializers[0] not in self.own.serializers:
+            raise WireError("the server chose a serializer that was not offered", "H4")
+
+    def _broken(self, error: WireError) -> WireError:
+        """Nothing is understood any more; `state` stays, since it decides what to say in the end."""
+        self._limits = limits_for(self.connecting, State.ENDED, 0)
+        return error
 
     def _refusal(self, kind: int, length: int) -> WireError:
         limit = self._limits[kind]
-        if limit == _FORBIDDEN:
-            known = kind in BODY_LIMITS
-            return WireError(
-                f"{kind_name(kind)} is not expected {'while ' + self.state.value if known else 'and not known'}",
-                "S2" if known else "K2",
-            )
-        return WireError(f"{kind_name(kind)} of {length} bytes is over the limit of {limit}", "F3")
+        if limit != _FORBIDDEN:
+            error = WireError(f"{kind_name(kind)} of {length} bytes is over the limit of {limit}", "F3")
+        elif kind in BODY_LIMITS:
+            error = WireError(f"{kind_name(kind)} is not expected while {self.state.value}", "S2")
+        elif kind < IGNORABLE:
+            error = WireError(f"{kind_name(kind)} is not known", "K2")
+        else:
+            error = WireError(f"{kind_name(kind)} may be ignored only once the connection is established", "K2")
+        return self._broken(error)

@@ -28,7 +28,11 @@ class Window:
         self.bytes -= size
 
     def give(self, calls: int, size: int) -> bool:
-        """Account for answers or credit; False if that is more than was ever taken [W4]."""
-        self.calls += calls
-        self.bytes += size
-        return self.calls <= self.granted_calls and self.bytes <= self.granted_bytes
+        """Account for answers or credit; False, and no change, if that is more than was ever taken [W4]."""
+        calls += self.calls
+        size += self.bytes
+        if calls > self.granted_calls or size > self.granted_bytes:
+            return False
+        self.calls = calls
+        self.bytes = size
+        return True

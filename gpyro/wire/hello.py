@@ -15,6 +15,7 @@ from gpyro.errors import WireError
 PROTOCOL_VERSION = 1
 AGENT = f"gpyro/{VERSION}"
 _MAX_GRANT = 2**32 - 1
+_MAX_NAME = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +51,10 @@ class Hello:
         """Read a hello. Fields it does not know are ignored [H2].
 
         Raises:
-            WireError: it is no JSON object, or a field is not what it must be.
+            WireError: it is no JSON object in UTF-8, a field comes twice, or one is not what it must be.
         """
         try:
-            fields = json.loads(body)
+            fields = _decoder.decode(body.decode())
         except (ValueError, RecursionError) as error:
             raise WireError(f"the hello is not JSON: {error}", "H2") from None
         if not isinstance(fields, dict):
@@ -69,6 +70,20 @@ class Hello:
             capabilities=_names(fields, "capabilities"),
             agent=_agent(fields.get("agent", "")),
         )
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    fields = dict(pairs)
+    if len(fields) != len(pairs):
+        raise ValueError("a field comes twice")  # which one counts would depend on the reader
+    return fields
+
+
+def _no_constant(name: str) -> Any:
+    raise ValueError(f"{name} is no JSON")
+
+
+_decoder = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_no_constant)
 
 
 def choose_version(offered: tuple[int, int]) -> int | None:
@@ -99,9 +114,14 @@ def _number(fields: dict[str, Any], name: str) -> int:
 
 def _names(fields: dict[str, Any], name: str) -> tuple[str, ...]:
     value = fields.get(name, [])
-    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+    if not isinstance(value, list) or not all(map(_is_name, value)):
         raise WireError(f"the hello's {name} is not a list of names", "H2")
     return tuple(value)
+
+
+def _is_name(value: Any) -> bool:
+    # Names are shown in logs and errors, so they hold nothing that could forge a line there.
+    return isinstance(value, str) and 0 < len(value) <= _MAX_NAME and value.isascii() and value.isprintable()
 
 
 def _agent(value: Any) -> str:

@@ -13,8 +13,14 @@ CHAIN = "chain"
 
 
 def prepend(metadata: dict[str, Any], body: bytes) -> bytes:
-    """`body` with `metadata` in front of it."""
+    """`body` with `metadata` in front of it.
+
+    Raises:
+        SerializationError: the metadata cannot travel or is too large.
+    """
     packed = pack_plain(metadata)
+    if len(packed) > METADATA_LIMIT:
+        raise SerializationError(f"metadata of {len(packed)} bytes is over the limit of {METADATA_LIMIT}")
     return METADATA_LENGTH.pack(len(packed)) + packed + body
 
 
