@@ -106,17 +106,18 @@ class Daemon:
         """
         if protocol != "PYRO":
             raise ProtocolError(f"unsupported protocol: {protocol!r}")
-        self._closed = False
+        self._closed = True  # as long as there is nothing to close
         self.settings = settings = config.snapshot()
         self.protocol = protocol
         self.threaded = settings.PYRO_MULTITHREADED
         host = settings.PYRO_HOST if host is None else host
         bound = bind(host, port or 0, bool(norange), publishhost or settings.PYRO_PUBLISHHOST, settings)
         self.hostname, self.port = bound.hostname, bound.port
+        self._process = os.getpid()
         self._dispatcher = Dispatcher(settings)
         self._listener = Listener(bound.sock, settings, self._dispatcher, bound.unix)
+        self._closed = False
         self._state: HubState | None = None
-        self._process = os.getpid()
         self._ids: dict[int, str] = {}
         self._transients_age = 0.0
         self._stop_asked = False

@@ -61,7 +61,8 @@ def bind(host: str, port: int, norange: bool, publish: str | None, settings: Set
     if not settings.PYRO_ALLOW_OPEN and not ipaddress.ip_address(address.partition("%")[0]).is_loopback:
         raise DaemonError(
             f"Couldn't start Pyro daemon: bound to {host}, everybody who can reach this machine could call its "
-            "objects. Bind the loopback interface (host ''), or a Unix socket (host './u:/path'), or say PYRO_ALLOW_OPEN=1"
+            "objects. Bind the loopback interface (host ''), or a Unix socket (host './u:/path'), "
+            "or say PYRO_ALLOW_OPEN=1"
         )
     sock = _bind_port(family, address, port, norange, settings)
     sock.listen(settings.PYRO_TCP_LISTEN_BACKLOG)

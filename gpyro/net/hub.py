@@ -18,6 +18,7 @@ from gevent import get_hub, monkey
 from gevent._hub_local import get_hub_if_exists
 from gevent.hub import Hub
 from gevent.timeout import Timeout
+from greenlet import GreenletExit
 
 from gpyro.net.workers import WorkerPool
 
@@ -69,7 +70,7 @@ class HubState:
         self.loop = hub.loop
         self.buffer = bytearray(RECEIVE_SIZE)
         self.view = memoryview(self.buffer)
-        self.workers = WorkerPool(hub, self.task_escaped)
+        self.workers = WorkerPool(hub, self.escaped)
         self.streams: set[FrameStream] = set()
         self._parts: dict[type[Part], Part] = {}
         self.closed = False
@@ -157,27 +158,19 @@ class HubState:
     # What must not get out
 
     def escaped(self, error: BaseException) -> None:
-        """Deal with an exception that reached a hub callback.
+        """Deal with an exception that reached a hub callback, or that a worker's task let out.
 
-        Ctrl-C goes to the main greenlet, anything else is logged.
+        Ctrl-C, and the SystemExit of a signal handler, go to the main greenlet; anything else is logged.
         """
-        if isinstance(error, KeyboardInterrupt):
+        if isinstance(error, self.hub.SYSTEM_ERROR):
             self.interrupt(error)
-            return
-        self.report(lambda: logger.error("unexpected error in the hub", exc_info=error))
+        elif not isinstance(error, GreenletExit):
+            self.report(lambda: logger.error("unexpected error in the hub", exc_info=error))
 
-    def task_escaped(self, error: BaseException) -> None:
-        """Deal with an exception that a worker's task let out."""
-        self.escaped(error)
-
-    def interrupt(self, error: KeyboardInterrupt) -> None:
-        """Raise Ctrl-C in the main greenlet at the next turn of the loop.
-
-        As gevent does with one that reaches the hub.
-        """
-        hub = self.hub
+    def interrupt(self, error: BaseException) -> None:
+        """Raise `error` in the main greenlet at the next turn of the loop, as gevent does with what reaches the hub."""
         if not self.closed:
-            hub.loop.run_callback(hub.handle_system_error, KeyboardInterrupt, error)
+            self.loop.run_callback(self.hub.handle_system_error, type(error), error)
 
     # The end
 

@@ -242,10 +242,10 @@ class FrameStream:
 
     def _fail(self, error: BaseException) -> None:
         """An exception reached a callback: close with a reason, and tell the peer if it was its fault."""
-        if isinstance(error, KeyboardInterrupt):
+        if isinstance(error, self.hub.SYSTEM_ERROR):
             # It hit in the middle of somebody's frames: what became of them is not known.
             self.state.interrupt(error)
-            self.close("interrupted by Ctrl-C")
+            self.close(f"interrupted by {type(error).__name__}")
         elif isinstance(error, ForeignProtocolError):
             self.dismiss(error.reply, str(error))
         elif isinstance(error, WireError):

@@ -162,7 +162,7 @@ class SerializerContract:
         loop = ValueError("loop")
         loop.__cause__ = KeyError("back")
         loop.__cause__.__cause__ = loop
-        odd = ValueError(Unregistered(), (value for value in ()), "\ud800")
+        odd = ValueError(Unregistered(), iter(()), "\ud800")
         vars(odd).update(owner=Unregistered(), lock=circular, fine=1)
         for original in (Hostile(Unregistered()), ValueError(circular), loop, odd, ValueError("x" * 40_000_000)):
             error = codec.decode_error(codec.encode_error(original, ["\ud800", "line"]))

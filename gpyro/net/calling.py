@@ -1,0 +1,261 @@
+"""The calls that one end of a channel makes, and the sessions it opens for them."""
+
+from __future__ import annotations
+
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+from greenlet import getcurrent
+
+from gpyro.errors import MaybeExecutedError, NotSentError, ProtocolError, PyroError, TimeoutError, WireError
+from gpyro.net.calls import OutgoingCall, Turnstile
+from gpyro.net.hub import HubState
+from gpyro.net.outgoing import GATHER_SIZE, HIGH_WATER
+from gpyro.net.stream import FrameStream
+from gpyro.wire.connection import Connection
+from gpyro.wire.credit import Window
+from gpyro.wire.frames import CREDIT_BODY, HEADER, HEADER_SIZE, Frame, Kind, pack
+from gpyro.wire.ids import IdSource
+
+if TYPE_CHECKING:
+    import _socket
+
+UNJOINED = 16 * 1024
+"""A body from this size on is not copied behind its header."""
+
+_pack_header = HEADER.pack
+
+
+class CallingStream(FrameStream):
+    """A stream of frames with the calls of this end on it.
+
+    Attributes:
+        pending: calls that wait for their answer, by id.
+        opened: ids of the sessions of this end; None as long as the peer serves none.
+        window: what may still be sent of what the peer granted.
+        call_ids, session_ids: where the next ids come from.
+    """
+
+    __slots__ = ("_calls_waiting", "call_ids", "opened", "pending", "session_ids", "window")
+
+    def __init__(self, state: HubState, sock: _socket.socket, wire: Connection) -> None:
+        super().__init__(state, sock, wire)
+        self.pending: dict[int, OutgoingCall] = {}
+        self.opened: set[int] | None = None
+        self.window = _NO_WINDOW
+        self.call_ids = self.session_ids = _NO_IDS
+        # Made when the first call has to wait.
+        self._calls_waiting: Turnstile | None = None
+
+    def grant(self, calls: int, size: int) -> None:
+        """The peer serves calls: so many, of so many bytes together, unanswered at a time."""
+        self.window = Window(calls, size)
+        self.opened = set()
+        self.call_ids = IdSource(self.wire.connecting, self.pending)
+        self.session_ids = IdSource(self.wire.connecting, self.opened)
+
+    def on_idle(self) -> None:
+        """There are neither calls of this end out nor sessions of it open."""
+
+    # Calls of this end
+
+    def request(self, kind: int, session_id: int, body: bytes, flags: int = 0, deadline: float | None = None) -> Frame:
+        """Send a call and wait for its answer.
+
+        Args:
+            kind: CALL, GET, SET or DESCRIBE.
+            session_id: one of `opened`.
+            body: the encoded call.
+            flags: of the frame.
+            deadline: monotonic seconds; None for none.
+
+        Raises:
+            NotSentError: the channel closed before any of it left.
+            MaybeExecutedError: the channel closed after it left.
+            TimeoutError: the deadline passed.
+            PyroError: called from the hub, which cannot wait.
+        """
+        caller = getcurrent()
+        if caller is self.hub:
+            raise PyroError("a proxy cannot be called from the hub (a loop callback): spawn a greenlet for it")
+        size = len(body)
+        window, pending, out = self.window, self.pending, self.out
+        turnstile = None
+        if (
+            window.calls > 0
+            and size <= window.bytes
+            and self._calls_waiting is None
+            and out.size <= HIGH_WATER
+            and self.usable
+            and session_id in self.opened  # type: ignore[operator]
+        ):
+            window.calls -= 1
+            window.bytes -= size
+        else:
+            turnstile = self._take(caller, session_id, size, deadline)
+        alone = not pending
+        call_id = self.call_ids.take()
+        call = pending[call_id] = OutgoingCall(caller, size, out.sent + out.size)
+        header = _pack_header(kind, flags, 0, call_id, session_id, size)
+        if size < UNJOINED:
+            out.pieces.append(header + body)
+        else:
+            out.pieces += (header, body)
+        out.size += HEADER_SIZE + size
+        if turnstile is not None:
+            turnstile.passed()
+        if alone:
+            self._read_watcher.ref = True
+            if not self._gathering:
+                self.flush()  # nothing to gather with: a lone caller is not kept waiting
+        if out.size >= GATHER_SIZE or not (self._gathering or self._flush_due):
+            self._flush_soon()
+        if deadline is None:
+            self._wait(call_id, call)
+        else:
+            timer = self.loop.timer(max(0.0, deadline - monotonic()))
+            timer.start(call.expire)
+            try:
+                self._wait(call_id, call)
+            finally:
+                timer.stop()
+                timer.close()
+        answer = call.answer
+        if answer.__class__ is tuple:
+            return answer
+        if isinstance(answer, TimeoutError):
+            self._abandon(call_id, call)
+        raise answer  # type: ignore[misc]
+
+    def _wait(self, call_id: int, call: OutgoingCall) -> None:
+        switch_to_hub = self.hub.switch
+        try:
+            while call.answer is None:
+                switch_to_hub()
+        except BaseException:
+            self._abandon(call_id, call)
+            raise
+
+    def send_oneway(self, session_id: int, body: bytes, flags: int = 0, deadline: float | None = None) -> None:
+        """Send a call that gets no answer. Raises as `request` does, as long as it waits to be sent."""
+        caller = getcurrent()
+        size = len(body)
+        if caller is self.hub:
+            raise PyroError("a proxy cannot be called from the hub (a loop callback): spawn a greenlet for it")
+        turnstile = self._take(caller, session_id, size, deadline)
+        self.send(_pack_header(Kind.ONEWAY, flags, 0, 0, session_id, size) + body)
+        if turnstile is not None:
+            turnstile.passed()
+
+    def _take(self, caller: Any, session_id: int, size: int, deadline: float | None) -> Turnstile | None:
+        """Take a call of `size` bytes from the window, waiting if it does not fit.
+
+        Gives the turnstile if it was passed.
+        """
+        if not self.usable:
+            raise NotSentError(f"connection lost: {self.reason}")
+        turnstile = self._calls_waiting
+        if turnstile is None:
+            turnstile = self._calls_waiting = Turnstile(self.hub, self._call_may_go)
+        if turnstile.busy or not self._call_may_go(size):
+            turnstile.wait(caller, size, deadline)
+        else:
+            self._calls_waiting = turnstile = None
+        if self.opened is None or session_id not in self.opened:
+            if turnstile is not None:
+                turnstile.passed()
+            raise NotSentError("the proxy was released before the call could be sent")
+        self.window.take(size)
+        return turnstile
+
+    def _call_may_go(self, size: int) -> bool:
+        return self.window.fits(size) and self.out.size <= HIGH_WATER
+
+    def _abandon(self, call_id: int, call: OutgoingCall) -> None:
+        """The caller left early: cancel at the server.
+
+        The entry stays until the late answer gives back what it took.
+        """
+        call.caller = None
+        if not self.closed and call_id in self.pending:
+            self.send(pack(Kind.CANCEL, call_id))
+
+    # Sessions of this end
+
+    def open_session(self, body: bytes) -> int:
+        """Open a session; its OPEN leaves together with its first call. Gives the id.
+
+        Raises:
+            NotSentError: the channel is closed.
+        """
+        if not self.usable or self.opened is None:
+            raise NotSentError(
+                f"connection lost: {self.reason}" if self.opened is not None else "the peer serves no calls"
+            )
+        peer = self.wire.peer
+        if peer is not None and len(self.opened) >= peer.sessions:
+            raise NotSentError(f"the server grants {peer.sessions} sessions a connection")
+        session_id = self.session_ids.take()
+        self.opened.add(session_id)
+        self.stop_timer()
+        self.out.add(pack(Kind.OPEN, 0, session_id, body))
+        return session_id
+
+    def close_session(self, session_id: int) -> None:
+        """End a session of this end."""
+        if self.opened is not None and session_id in self.opened and not self.closed:
+            self.opened.discard(session_id)
+            self.send(pack(Kind.CLOSE, 0, session_id))
+            if not self.opened and not self.pending:
+                self.on_idle()
+
+    # What arrives
+
+    def _on_answer(self, frame: Frame) -> None:
+        call = self.pending.pop(frame[2], None)
+        if call is None:
+            raise WireError(f"an answer to call {frame[2]}, which is not out", "I3")
+        window = self.window
+        window.calls += 1
+        window.bytes += call.size
+        if not self.pending:
+            self._read_watcher.ref = False
+            if not self.opened:
+                self.on_idle()
+        if self._calls_waiting is not None:
+            self._calls_waiting.advance()
+        caller = call.caller
+        if caller is not None and call.answer is None:
+            call.answer = frame
+            try:
+                caller.switch()
+            except BaseException as error:
+                self.hub.handle_error(caller, type(error), error, error.__traceback__)
+
+    def _on_credit(self, frame: Frame) -> None:
+        if len(frame[4]) != CREDIT_BODY.size:
+            raise WireError("a CREDIT of the wrong length", "W2")
+        if not self.window.give(*CREDIT_BODY.unpack(frame[4])):
+            raise WireError("more credit than was taken", "W4")
+        if self._calls_waiting is not None:
+            self._calls_waiting.advance()
+
+    # The end
+
+    def end_calls(self) -> None:
+        """Give every call, waiting or out, its verdict."""
+        run_soon = self.loop.run_callback
+        for call in self.pending.values():
+            run_soon(call.settle, self._verdict(call))
+        self.pending.clear()
+        if self._calls_waiting is not None:
+            self._calls_waiting.close(NotSentError(f"connection lost: {self.reason}"))
+
+    def _verdict(self, call: OutgoingCall) -> ProtocolError:
+        if self.out.sent <= call.position:
+            return NotSentError(f"connection lost: {self.reason}")
+        return MaybeExecutedError(f"connection lost: {self.reason}")
+
+
+_NO_WINDOW = Window(0, 0)
+_NO_IDS = IdSource(True, ())
