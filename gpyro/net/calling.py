@@ -110,16 +110,7 @@ class CallingStream(FrameStream):
                 self.flush()  # nothing to gather with: a lone caller is not kept waiting
         if out.size >= GATHER_SIZE or not (self._gathering or self._flush_due):
             self._flush_soon()
-        if deadline is None:
-            self._wait(call_id, call)
-        else:
-            timer = self.loop.timer(max(0.0, deadline - monotonic()))
-            timer.start(call.expire)
-            try:
-                self._wait(call_id, call)
-            finally:
-                timer.stop()
-                timer.close()
+        self._wait(call_id, call, deadline)
         answer = call.answer
         if answer.__class__ is tuple:
             return answer
@@ -127,14 +118,22 @@ class CallingStream(FrameStream):
             self._abandon(call_id, call)
         raise answer  # type: ignore[misc]
 
-    def _wait(self, call_id: int, call: OutgoingCall) -> None:
-        switch_to_hub = self.hub.switch
+    def _wait(self, call_id: int, call: OutgoingCall, deadline: float | None) -> None:
+        timer = None
+        if deadline is not None:
+            timer = self.loop.timer(max(0.0, deadline - monotonic()))
+            timer.start(call.expire)
         try:
+            switch_to_hub = self.hub.switch
             while call.answer is None:
                 switch_to_hub()
         except BaseException:
             self._abandon(call_id, call)
             raise
+        finally:
+            if timer is not None:
+                timer.stop()
+                timer.close()
 
     def send_oneway(self, session_id: int, body: bytes, flags: int = 0, deadline: float | None = None) -> None:
         """Send a call that gets no answer. Raises as `request` does, as long as it waits to be sent."""
