@@ -26,8 +26,7 @@ class PYROAdapter:
     @property
     def URI(self) -> PyroURI:
         """Where the proxy connects to."""
-        uri: PyroURI = self._proxy.URI
-        return uri
+        return self._proxy.URI
 
     def rebindURI(self, tries: int = sys.maxsize, wait: float = 1) -> None:
         """Connect again to where the proxy points, as after a ConnectionClosedError; the failed call is not repeated.
@@ -43,7 +42,7 @@ class PYROAdapter:
         self._proxy._release()
         for left in range(tries - 1, -1, -1):
             try:
-                self._proxy._session(self._deadline())
+                self._proxy._remote.session(self._deadline())
                 return
             except ConnectionDeniedError:
                 raise
@@ -56,15 +55,15 @@ class PYROAdapter:
     def bindToURI(self, URI: str | PyroURI) -> None:
         """Point the proxy elsewhere and connect. Raises as a call does that cannot connect."""
         self._proxy.URI = URI
-        self._proxy._session(self._deadline())
+        self._proxy._remote.session(self._deadline())
 
     def _deadline(self) -> float | None:
-        timeout = self._proxy._timeout
+        timeout = self._proxy._remote.timeout
         return None if timeout is None else monotonic() + timeout
 
     def connected(self) -> bool:
         """Whether the proxy has a connection now, on any thread."""
-        return any(session.channel.usable for session in self._proxy._sessions.values())
+        return any(session.channel.usable for session in self._proxy._remote.sessions.values())
 
     def release(self, nolog: int = 0) -> None:
         """End the proxy's sessions."""

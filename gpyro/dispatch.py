@@ -128,6 +128,7 @@ class Dispatcher:
         self.on_activity: Callable[[], None] | None = None
         self._init_tls: Callable[[LocalStorage], object] | None = None
         # One call at a time, with one storage for all, where calls of the daemon must not overlap.
+        self._oneway_inline = not (settings.PYRO_ONEWAY_THREADED and settings.PYRO_MULTITHREADED)
         self._gate = None if settings.PYRO_MULTITHREADED else CallLock()
         self.shared_storage = None if settings.PYRO_MULTITHREADED else LocalStorage()
 
@@ -165,6 +166,9 @@ class Dispatcher:
         call = Call(session, frame)
         if frame[0] != _ONEWAY:
             channel.serving[frame[2]] = call
+        elif self._oneway_inline and session.queue is None:
+            session.queue = deque()
+            channel.state.run_in_hub(lambda: self._start_queued(session))
         if session.queue is not None:
             session.queue.append(call)
         else:
@@ -197,11 +201,19 @@ class Dispatcher:
         until = time.monotonic() + TURN
         while queue:
             call = queue.popleft()
+            if self._oneway_inline and call.frame[0] == _ONEWAY:
+                state.workers.start((self._run_before_others, call, None, {CURRENT_CALL: call}))
+                return
             state.workers.start((self._run, call, None, {CURRENT_CALL: call}))
             if time.monotonic() > until:
                 state.run_after(0, lambda: self._start_queued(session))
                 return
         session.queue = None
+
+    def _run_before_others(self, call: Call, _: Any) -> None:
+        """Carry out a one-way call while the later ones of its session wait."""
+        self._run(call, None)
+        call.session.channel.state.run_in_hub(lambda: self._start_queued(call.session))
 
     def _run(self, call: Call, _: Any) -> None:
         """The worker's task: carry out one request and answer it."""

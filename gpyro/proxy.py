@@ -3,74 +3,30 @@
 from __future__ import annotations
 
 import functools
-import itertools
-import os
-from collections.abc import Callable, Iterable
-from time import monotonic
-from typing import Any, Final
-
-from gevent import monkey
-from greenlet import getcurrent
+from collections.abc import Iterable
+from typing import Any
 
 from gpyro.adapter import PYROAdapter
 from gpyro.configuration import config
-from gpyro.constants import INTERNAL_DAEMON_GUID
 from gpyro.dispatch import FLAG_METHOD
-from gpyro.errors import (
-    CallRefusedError,
-    NotSentError,
-    ProtocolError,
-    PyroError,
-    SerializationError,
-    SynchronizationError,
-)
-from gpyro.net.channel import Channel
-from gpyro.net.connect import ChannelTable, Destination
-from gpyro.net.hub import hub_state
+from gpyro.errors import PyroError
 from gpyro.pyrouri import PyroURI, proxy_classes
-from gpyro.tls import CURRENT_CALL
+from gpyro.remote import RemoteObject
 from gpyro.values import register_class
-from gpyro.wire import metadata
-from gpyro.wire.frames import FLAG_METADATA, Frame, Kind, Rejection, unpack_text
+from gpyro.wire.frames import Kind
 
-# The id of the real thread, also in a patched process: sessions belong to the hub of a thread.
-_thread_id: Callable[[], int] = monkey.get_original("_thread", "get_ident")
-
-_CALL, _RESULT = int(Kind.CALL), int(Kind.RESULT)
-_private_keys = itertools.count(1)
-
-_VERDICTS: Final[dict[int, Callable[[str], Exception]]] = {
-    Rejection.UNKNOWN_OBJECT: ProtocolError,
-    Rejection.UNKNOWN_MEMBER: AttributeError,
-    Rejection.BUSY: CallRefusedError,
-    Rejection.DRAINING: CallRefusedError,
-    Rejection.UNREADABLE: SerializationError,
-    Rejection.CANCELLED: CallRefusedError,
-    Rejection.REENTERED: SynchronizationError,
-}
+MAX_KEPT = 256
+"""Remote methods that a proxy keeps for their next call."""
 
 
 class RemoteMethod(functools.partial[Any]):
     """A method of a remote object; can be kept and called as often as wanted.
 
-    A `functools.partial` of the proxy's ``_call`` and the method's name, because one is made for every call.
+    A `functools.partial` because it lies on the path of every call.
     """
 
     def __repr__(self) -> str:
-        return f"<remote method {self.args[0]} of {self.func.__self__!r}>"  # type: ignore[attr-defined]
-
-
-class _Session:
-    """The client's side of what a proxy has with a daemon, on one hub."""
-
-    __slots__ = ("channel", "id")
-
-    def __init__(self, channel: Channel, session_id: int) -> None:
-        self.channel = channel
-        self.id = session_id
-
-    def close(self) -> None:
-        self.channel.close_session(self.id)
+        return f"<remote method {self.args[0]} of {self.func.__self__.uri}>"  # type: ignore[attr-defined]
 
 
 class DynamicProxy:
@@ -89,144 +45,27 @@ class DynamicProxy:
         adapter: the way to `rebindURI` and its like, see `gpyro.adapter`.
     """
 
-    __slots__ = (
-        "URI",
-        "__weakref__",
-        "_identification",
-        "_oneway",
-        "_private",
-        "_process",
-        "_sessions",
-        "_settings",
-        "_timeout",
-        "_validator",
-    )
+    _remote: RemoteObject
 
     def __init__(self, URI: str | PyroURI) -> None:
         """`URI` is a `PyroURI` or a string in any form that it understands; raises as it does."""
-        set_own = object.__setattr__
-        set_own(self, "_sessions", {})
-        set_own(self, "URI", PyroURI(URI))
-        set_own(self, "_settings", config.snapshot())
-        set_own(self, "_timeout", None)
-        set_own(self, "_oneway", frozenset())
-        set_own(self, "_private", 0)
-        set_own(self, "_identification", None)
-        set_own(self, "_validator", None)
-        set_own(self, "_process", os.getpid())
+        self.__dict__["_remote"] = RemoteObject(PyroURI(URI), config.snapshot())
 
     # Calls
 
-    def _call(self, name: str, /, *args: Any, **kwargs: Any) -> Any:
-        return self._invokePYRO(name, args, kwargs)
-
     def _invokePYRO(self, name: str, vargs: tuple[Any, ...], kargs: dict[str, Any]) -> Any:
-        """Every call passes through here.
+        """Every call passes through here in a class that overrides it.
 
         Raises:
             NotSentError, MaybeExecutedError, TimeoutError, CallRefusedError, ConnectionDeniedError: see `gpyro.errors`.
             SerializationError: an argument cannot travel.
             Exception: whatever the remote method raised.
         """
-        deadline = None if self._timeout is None else monotonic() + self._timeout
-        session = self._sessions.get(_thread_id())
-        if session is None or not session.channel.usable:
-            session = self._connect(deadline)
-        channel = session.channel
-        serializer = channel.serializer
-        body = serializer.encode_call(name, vargs, kargs)
-        flags = 0
-        tree_locals = getattr(getcurrent(), "spawn_tree_locals", None)
-        if tree_locals and (call := tree_locals.get(CURRENT_CALL)) is not None and call.chain:
-            body = metadata.prepend({metadata.CHAIN: list(call.chain)}, body)
-            flags = FLAG_METADATA
-        if name in self._oneway:
-            channel.send_oneway(session.id, body, flags, deadline)
-            return None
-        answer = channel.request(_CALL, session.id, body, flags, deadline)
-        if answer[0] == _RESULT:
-            return serializer.decode(answer[4])
-        raise self._failure(channel, answer)
-
-    def _request(self, kind: Kind, body: Callable[[Any], bytes]) -> tuple[Channel, Frame]:
-        """Send a request other than a call; `body` makes its body with the serializer it is given."""
-        deadline = None if self._timeout is None else monotonic() + self._timeout
-        session = self._session(deadline)
-        channel = session.channel
-        answer = channel.request(kind, session.id, body(channel.serializer), 0, deadline)
-        if answer[0] == _RESULT:
-            return channel, answer
-        raise self._failure(channel, answer)
-
-    def _failure(self, channel: Channel, answer: Frame) -> Exception:
-        """The exception that an answer stands for."""
-        if answer[0] == Kind.ERROR:
-            error: Exception = channel.serializer.decode_error(answer[4])
-            return error
-        code, text = unpack_text(answer[4])
-        return _VERDICTS.get(code, CallRefusedError)(text)
-
-    # Sessions
-
-    def _session(self, deadline: float | None) -> _Session:
-        session: _Session | None = self._sessions.get(_thread_id())
-        if session is not None and session.channel.usable:
-            return session
-        return self._connect(deadline)
-
-    def _connect(self, deadline: float | None) -> _Session:
-        """A session on the current thread's hub, on a new or a shared channel."""
-        uri = self.URI
-        state = hub_state()
-        if getcurrent() is state.hub:
-            raise PyroError("a proxy cannot be called from the hub (a loop callback): spawn a greenlet for it")
-        table = state.part(ChannelTable)
-        thread = _thread_id()
-        for _ in range(2):
-            to = Destination(uri.address, uri.port, self._identification, self._private, self._settings)
-            channel = table.channel(to, deadline)
-            if uri.protocol == "PYROLOC":
-                self._locate(channel, uri, deadline)
-            session: _Session | None = self._sessions.get(thread)
-            if session is not None and session.channel.usable:
-                return session  # another greenlet was quicker
-            if channel.usable:
-                session = _Session(channel, channel.open_session(uri.objectID.encode("ascii")))
-                self._sessions[thread] = session
-                return session
-        raise NotSentError(f"connection lost: {channel.reason}")
-
-    def _locate(self, channel: Channel, uri: PyroURI, deadline: float | None) -> None:
-        """Ask the daemon which object has the name in a PYROLOC URI, and make it a PYRO URI."""
-        session = _Session(channel, channel.open_session(INTERNAL_DAEMON_GUID.encode()))
-        try:
-            body = channel.serializer.encode_call("ResolvePYROLOC", (uri.objectID,), {})
-            answer = channel.request(_CALL, session.id, body, 0, deadline)
-            if answer[0] != _RESULT:
-                raise self._failure(channel, answer)
-            guid = channel.serializer.decode(answer[4])
-        finally:
-            session.close()
-        if uri.protocol == "PYROLOC":
-            uri.init(uri.address, guid, uri.port, "PYRO")
+        return self._remote.call(name, *vargs, **kargs)
 
     def _release(self) -> None:
         """End the sessions of this proxy; the next call begins a new one."""
-        thread = _thread_id()
-        while self._sessions:
-            owner, session = self._sessions.popitem()
-            if owner == thread:
-                session.close()
-            else:
-                session.channel.state.call_soon(session.close)
-
-    def __del__(self) -> None:
-        # May run anywhere, so it only leaves word; and not in a forked child, where nothing of it is left.
-        sessions = getattr(self, "_sessions", None)
-        if sessions and self._process == os.getpid():
-            for session in sessions.values():
-                if not session.channel.closed:
-                    session.channel.state.call_soon(session.close)
+        self._remote.release()
 
     # Settings
 
@@ -238,38 +77,46 @@ class DynamicProxy:
         """
         if secs is not None and not secs > 0:
             raise ValueError(f"a timeout is a positive number of seconds, or None: {secs!r}")
-        object.__setattr__(self, "_timeout", None if secs is None else float(secs))
+        self._remote.timeout = None if secs is None else float(secs)
 
     def _setOneway(self, methods: str | Iterable[str]) -> None:
         """Call the named methods one-way from now on: no answer, no exception, the result is None."""
         names = (methods,) if isinstance(methods, str) else tuple(methods)
-        object.__setattr__(self, "_oneway", self._oneway | frozenset(names))
+        self._remote.oneway |= frozenset(names)
 
     def _setIdentification(self, ident: Any) -> None:
         """Say who connects. Proxies with another identification do not share this one's connection.
 
         To be called before the first call; ends sessions that are open.
         """
-        self._release()
-        object.__setattr__(self, "_identification", ident or None)
+        self._remote.release()
+        self._remote.identification = ident or None
 
     def _setNewConnectionValidator(self, validator: Any) -> None:
         """Have `validator` judge new connections."""
-        object.__setattr__(self, "_validator", validator)
+        self._remote.validator = validator
 
     def _setPrivateChannel(self, private: bool) -> None:
         """Use a connection of its own (True), or the one that all proxies to the daemon share (False, as at first)."""
-        self._release()
-        object.__setattr__(self, "_private", next(_private_keys) if private else 0)
+        self._remote.make_private(private)
 
     def _transferThread(self, newOwnerThread: Any = None) -> None:
         """Does nothing: proxies have no owner. For programs written for old Pyro versions."""
 
     @property
+    def URI(self) -> PyroURI:
+        """Where the object is."""
+        return self._remote.uri
+
+    @URI.setter
+    def URI(self, uri: str | PyroURI) -> None:
+        self._remote.release()
+        self._remote.uri = PyroURI(uri)
+
+    @property
     def objectID(self) -> str:
         """The object's id."""
-        object_id: str = self.URI.objectID
-        return object_id
+        return self._remote.uri.objectID
 
     @property
     def adapter(self) -> PYROAdapter:
@@ -281,22 +128,29 @@ class DynamicProxy:
     def __getattr__(self, name: str) -> Any:
         if name[:1] == "_":
             raise AttributeError(f"{name!r} is private, and never asked of a remote object")
-        return RemoteMethod(self._call, name)
+        return self._method(name)
+
+    def _method(self, name: str) -> Any:
+        """The remote method of this name; the next time it is an attribute like any other, which is much quicker."""
+        cls = type(self)
+        if cls._invokePYRO is not DynamicProxy._invokePYRO:
+            return lambda *args, **kwargs: self._invokePYRO(name, args, kwargs)
+        method = RemoteMethod(self._remote.call, name)
+        if len(self.__dict__) < MAX_KEPT:
+            self.__dict__[name] = method
+        return method
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if name == "URI":
-            self._release()
-            object.__setattr__(self, name, PyroURI(value))
-            return
-        raise AttributeError(f"cannot set {name!r}: a plain proxy has no attributes; use getAttrProxyForURI")
+        if name != "URI":
+            raise AttributeError(f"cannot set {name!r}: a plain proxy has no attributes; use getAttrProxyForURI")
+        super().__setattr__(name, value)
 
     def __delattr__(self, name: str) -> None:
         raise AttributeError(f"cannot delete {name!r} of a remote object")
 
     def __dir__(self) -> list[str]:
-        return sorted(
-            {name for name in dir(type(self)) if name.startswith("_set") or not name.startswith("_")} | {"URI"}
-        )
+        own = (name for name in dir(type(self)) if name.startswith("_set") or not name.startswith("_"))
+        return sorted(own)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} for {self.URI}>"
@@ -313,10 +167,11 @@ class DynamicProxy:
     def __copy__(self) -> DynamicProxy:
         """A new, unconnected proxy with the same settings."""
         copied = type(self)(self.URI)
-        for name in ("_settings", "_timeout", "_oneway", "_identification", "_validator"):
-            object.__setattr__(copied, name, getattr(self, name))
-        if self._private:
-            copied._setPrivateChannel(True)
+        mine, its = self._remote, copied._remote
+        for name in ("settings", "timeout", "oneway", "identification", "validator"):
+            setattr(its, name, getattr(mine, name))
+        if mine.private:
+            its.make_private(True)
         return copied
 
     def __deepcopy__(self, memo: Any) -> Any:
@@ -329,40 +184,34 @@ class DynamicProxy:
 class DynamicProxyWithAttrs(DynamicProxy):
     """As `DynamicProxy`, and reads and writes the object's public data attributes, each time by a call.
 
-    ``proxy.a.b`` fetches ``a`` by value; ``.b`` and everything after it is local. ``proxy.sum = proxy.sum + 1`` is
-    two calls, with room for others in between.
+    ``proxy.a.b`` fetches ``a`` by value; ``.b`` and everything after it is local. ``proxy.sum = proxy.sum + 1`` is two
+    calls, with room for others in between.
     """
-
-    __slots__ = ("_methods",)
-
-    def __init__(self, URI: str | PyroURI) -> None:
-        super().__init__(URI)
-        object.__setattr__(self, "_methods", set())
 
     def __getattr__(self, name: str) -> Any:
         if name[:1] == "_":
             raise AttributeError(f"{name!r} is private, and never asked of a remote object")
-        if name not in self._methods:
-            channel, answer = self._request(Kind.GET, lambda serializer: name.encode("utf-8", "replace"))
-            if not answer[1] & FLAG_METHOD:
-                return channel.serializer.decode(answer[4])
-            self._methods.add(name)
-        return RemoteMethod(self._call, name)
+        channel, answer = self._remote.request(Kind.GET, lambda serializer: name.encode("utf-8", "replace"))
+        if answer[1] & FLAG_METHOD:
+            return self._method(name)
+        return channel.serializer.decode(answer[4])
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if name == "URI":
-            self._methods.clear()
-            super().__setattr__(name, value)
-        elif name[:1] == "_":
+        if name[:1] == "_":
             raise AttributeError(f"{name!r} is private, and never set on a remote object")
+        if name == "URI":
+            remote = self._remote
+            self.__dict__.clear()  # another object may have other methods
+            self.__dict__["_remote"] = remote
+            super().__setattr__(name, value)
         else:
-            self._request(Kind.SET, lambda serializer: serializer.encode([name, value], name))
+            self._remote.request(Kind.SET, lambda serializer: serializer.encode([name, value], name))
 
     def findattr(self, attr: str) -> int:
         """What the object says `attr` is: 1 for a method, 2 for a data attribute, 0 for neither."""
         if attr[:1] == "_":
             return 0
-        _, answer = self._request(Kind.DESCRIBE, lambda serializer: attr.encode("utf-8", "replace"))
+        _, answer = self._remote.request(Kind.DESCRIBE, lambda serializer: attr.encode("utf-8", "replace"))
         return answer[4][0] if answer[4] else 0
 
 
@@ -383,8 +232,8 @@ def getAttrProxyForURI(URI: str | PyroURI) -> DynamicProxyWithAttrs:
 
 
 def _to_state(proxy: DynamicProxy) -> list[Any]:
-    attributes = isinstance(proxy, DynamicProxyWithAttrs)
-    return [str(proxy.URI), attributes, proxy._timeout, sorted(proxy._oneway), bool(proxy._private)]
+    remote, attributes = proxy._remote, isinstance(proxy, DynamicProxyWithAttrs)
+    return [str(remote.uri), attributes, remote.timeout, sorted(remote.oneway), bool(remote.private)]
 
 
 def _from_state(state: Any) -> DynamicProxy:

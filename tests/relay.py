@@ -27,7 +27,9 @@ class Relay:
 
     def __init__(self, target: int) -> None:
         self._target = target
-        self._sock = socket.create_server(("127.0.0.1", 0))
+        self._sock = socket.socket()
+        self._sock.bind(("127.0.0.1", 0))
+        self._sock.listen()
         self.port: int = self._sock.getsockname()[1]
         self.up = self.down = self.connections = 0
         self.flowing_up, self.flowing_down = Event(), Event()

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import copy
 import functools
+import pickle
 import random
 
+import numpy
 import pytest
 
 import gpyro
 from gpyro import core
+from gpyro.errors import PyroError
 from gpyro.exposure import Members
 from gpyro.objects import HIDDEN
+from tests.relay import relayed
 from tests.support import serving, uri_of
 
 METHOD, ATTRIBUTE, UNKNOWN = 1, 2, 0
@@ -458,13 +463,6 @@ def test_random_class_trees_offer_exactly_what_is_declared(seed):
 
 
 def test_probing_a_proxy_costs_no_round_trip():
-    import copy
-    import pickle
-
-    import numpy
-
-    from tests.relay import relayed
-
     class Thing:
         def __init__(self):
             self.data = 1
@@ -478,7 +476,7 @@ def test_probing_a_proxy_costs_no_round_trip():
             before = relay.up
             copy.copy(proxy)
             pickle.loads(pickle.dumps(proxy))
-            with pytest.raises(gpyro.core.PyroError if hasattr(gpyro.core, "PyroError") else Exception):
+            with pytest.raises(PyroError, match="deepcopy"):
                 copy.deepcopy(proxy)
             assert repr(proxy)
             assert str(proxy)

@@ -28,7 +28,7 @@ logger = logging.getLogger("gpyro.net")
 TURN = 0.005
 """Seconds that one stream may hold the hub with the frames of one read; the rest waits for its next turn."""
 
-FLUSH_MASK = int(__import__("os").environ.get("FM","15"))
+FLUSH_MASK = int(__import__("os").environ.get("FM", "15"))
 GOODBYE = 1.0
 """Seconds that a peer gets to read why it is sent away, before the socket is closed."""
 

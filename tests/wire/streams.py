@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import pairwise
+from typing import Any
 
+from gpyro.errors import WireError
 from gpyro.wire.connection import Connection, State
 from gpyro.wire.frames import MAGIC, Frame, Kind, pack, pack_text
 from gpyro.wire.hello import Hello
@@ -14,7 +16,7 @@ MESSAGE = 20_000
 
 HELLO = Hello(calls=8, size=100_000, message=MESSAGE, sessions=4)
 
-PLACES = [(connecting, state) for connecting in (False, True) for state in State if (connecting, state) != (True, State.DECIDING)]  # noqa: E501  # fmt: skip
+PLACES = [(False, state) for state in State] + [(True, state) for state in State if state is not State.DECIDING]
 PLACE_NAMES = [f"{'connecting' if connecting else 'accepting'}-{state.name}" for connecting, state in PLACES]
 
 # What rule S2 of docs/wire.md lets in.
@@ -85,3 +87,11 @@ def feed_all(connection: Connection, parts: Iterable[bytes]) -> list[Frame]:
         frames += connection.feed(view, len(part))
         view[:] = b"\xdd" * len(buffer)
     return frames
+
+
+def attempt(function: Callable[..., Any], *arguments: Any) -> tuple[Any, WireError | None]:
+    """What the function gives, or the WireError that it raises; anything else it raises gets out."""
+    try:
+        return function(*arguments), None
+    except WireError as error:
+        return None, error

@@ -65,7 +65,8 @@ def test_every_refusal_has_a_text() -> None:
 
 
 @pytest.mark.parametrize(
-    ("code", "text"), [(0, ""), (1, "server too busy"), (255, "näh 🙂"), (6, "two\nlines"), (7, "x" * (SMALL_LIMIT - 4))]
+    ("code", "text"),
+    [(0, ""), (1, "server too busy"), (255, "näh 🙂"), (6, "two\nlines"), (7, "x" * (SMALL_LIMIT - 4))],
 )
 def test_code_and_text_arrive(code: int, text: str) -> None:
     data = pack_text(Kind.REJECTED, code, text, 5, 7)
