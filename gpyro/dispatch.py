@@ -255,6 +255,10 @@ class Dispatcher:
                 flags, answer = self._run_locked(call, entry, body)
             else:
                 flags, answer = self._perform(call, entry, body)
+            if len(answer) > channel.peer_limit:
+                raise SerializationError(
+                    f"the result of {len(answer)} bytes is over the {channel.peer_limit} that the caller takes"
+                )
         except BaseException as error:
             kind, answer = self._failed(call, error)
         if frame[0] == _ONEWAY:
@@ -365,7 +369,17 @@ class Dispatcher:
     # Errors
 
     def _failed(self, call: Call, error: BaseException) -> tuple[int, bytes]:
-        """The answer for a request that raised; whatever it was, the server goes on."""
+        """The answer for a request that raised; whatever it was, there is one, and the server goes on."""
+        try:
+            kind, answer = self._explain(call, error)
+            if len(answer) <= call.session.channel.peer_limit:
+                return kind, answer
+            text = f"{type(error).__name__}, whose description is over the limit of a message"
+        except BaseException as second:
+            text = f"{type(error).__name__}, whose description failed with {type(second).__name__}"
+        return Kind.REJECTED, bytes((Rejection.UNREADABLE,)) + f"the call raised {text}".encode()
+
+    def _explain(self, call: Call, error: BaseException) -> tuple[int, bytes]:
         channel, frame = call.session.channel, call.frame
         if isinstance(error, Rejected):
             if frame[0] == _ONEWAY:

@@ -42,7 +42,9 @@ class Relay:
         while True:
             client, _ = self._sock.accept()
             self.connections += 1
-            server = socket.create_connection(("127.0.0.1", self._target))
+            # Connected by the original socket: gevent's would start a thread to look the address up.
+            plain = sockets.create_connection(("127.0.0.1", self._target))
+            server = socket.socket(fileno=plain.detach())
             self._open += [client, server]
             self._greenlets.append(gevent.spawn(self._pass_on, client, server, True))
             self._greenlets.append(gevent.spawn(self._pass_on, server, client, False))

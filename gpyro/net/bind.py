@@ -65,7 +65,6 @@ def bind(host: str, port: int, norange: bool, publish: str | None, settings: Set
             "or say PYRO_ALLOW_OPEN=1"
         )
     sock = _bind_port(family, address, port, norange, settings)
-    sock.listen(settings.PYRO_TCP_LISTEN_BACKLOG)
     return Bound(sock, publish or _published(host, address), sock.getsockname()[1])
 
 
@@ -91,25 +90,29 @@ def _bind_port(family: int, address: str, port: int, norange: bool, settings: Se
     if not 0 <= first <= 65535:
         raise DaemonError(f"Couldn't start Pyro daemon: port {first} is not from 0 to 65535")
     last = first if norange or not first else min(65535, first + settings.PYRO_PORT_RANGE - 1)
+    for number in range(first, last + 1):
+        try:
+            return _listening(family, (address, number), settings)
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE or number == last:
+                where = f"port {first}" if first == last else f"ports {first} to {last}"
+                raise DaemonError(f"Couldn't start Pyro daemon: {address} {where}: {error.strerror}") from error
+    raise AssertionError("unreachable")
+
+
+def _listening(family: int, address: tuple[str, int], settings: Settings) -> _socket.socket:
     sock = new_socket(family)
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         set_options(sock, settings.PYRO_SOCK_KEEPALIVE)
-        for number in range(first, last + 1):
-            try:
-                sock.bind((address, number))
-                sock.listen(1)  # with SO_REUSEADDR a port in use may show only here
-                return sock
-            except OSError as error:
-                if error.errno != errno.EADDRINUSE or number == last:
-                    where = f"port {first}" if first == last else f"ports {first} to {last}"
-                    raise DaemonError(f"Couldn't start Pyro daemon: {address} {where}: {error.strerror}") from error
+        sock.bind(address)
+        sock.listen(settings.PYRO_TCP_LISTEN_BACKLOG)  # with SO_REUSEADDR a port in use may show only here
     except BaseException:
         sock.close()
         raise
-    raise AssertionError("unreachable")
+    return sock
 
 
 def _published(host: str, address: str) -> str:

@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 from greenlet import getcurrent
 
-from gpyro.errors import MaybeExecutedError, NotSentError, ProtocolError, PyroError, TimeoutError, WireError
+from gpyro.errors import (
+    MaybeExecutedError,
+    NotSentError,
+    ProtocolError,
+    PyroError,
+    SerializationError,
+    TimeoutError,
+    WireError,
+)
 from gpyro.net.calls import OutgoingCall, Turnstile
 from gpyro.net.hub import HubState
 from gpyro.net.outgoing import GATHER_SIZE, HIGH_WATER
@@ -32,17 +40,19 @@ class CallingStream(FrameStream):
     Attributes:
         pending: calls that wait for their answer, by id.
         opened: ids of the sessions of this end; None as long as the peer serves none.
+        peer_limit: largest body that the peer takes.
         window: what may still be sent of what the peer granted.
         call_ids, session_ids: where the next ids come from.
     """
 
-    __slots__ = ("_calls_waiting", "call_ids", "opened", "pending", "session_ids", "window")
+    __slots__ = ("_calls_waiting", "call_ids", "opened", "peer_limit", "pending", "session_ids", "window")
 
     def __init__(self, state: HubState, sock: _socket.socket, wire: Connection) -> None:
         super().__init__(state, sock, wire)
         self.pending: dict[int, OutgoingCall] = {}
         self.opened: set[int] | None = None
         self.window = _NO_WINDOW
+        self.peer_limit = 0
         self.call_ids = self.session_ids = _NO_IDS
         # Made when the first call has to wait.
         self._calls_waiting: Turnstile | None = None
@@ -79,6 +89,8 @@ class CallingStream(FrameStream):
         if caller is self.hub:
             raise PyroError("a proxy cannot be called from the hub (a loop callback): spawn a greenlet for it")
         size = len(body)
+        if size > self.peer_limit:
+            raise SerializationError(f"a call of {size} bytes is over the {self.peer_limit} that the peer takes")
         window, pending, out = self.window, self.pending, self.out
         turnstile = None
         if (
@@ -141,6 +153,8 @@ class CallingStream(FrameStream):
         size = len(body)
         if caller is self.hub:
             raise PyroError("a proxy cannot be called from the hub (a loop callback): spawn a greenlet for it")
+        if size > self.peer_limit:
+            raise SerializationError(f"a call of {size} bytes is over the {self.peer_limit} that the peer takes")
         turnstile = self._take(caller, session_id, size, deadline)
         self.send(_pack_header(Kind.ONEWAY, flags, 0, 0, session_id, size) + body)
         if turnstile is not None:

@@ -125,6 +125,7 @@ class Channel(CallingStream):
         peer = self.wire.peer
         assert peer is not None
         self.serializer = serializer
+        self.peer_limit = peer.message
         self.granted_calls, self.granted_bytes = self.wire.own.calls, self.wire.own.size
         if peer.calls:
             self.grant(peer.calls, peer.size)

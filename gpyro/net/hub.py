@@ -21,6 +21,7 @@ from gevent.timeout import Timeout
 from greenlet import GreenletExit
 
 from gpyro.net.workers import WorkerPool
+from gpyro.util import RateLimitedLog
 
 if TYPE_CHECKING:
     from gpyro.net.stream import FrameStream
@@ -79,6 +80,7 @@ class HubState:
         self._reports: deque[Callable[[], object]] = deque()
         self._reporting = False
         self._reports_lost = 0
+        self._warnings = RateLimitedLog(logger)
         self._wake = self.loop.async_(ref=False)
         self._wake.start(self._run_calls)
         self.listeners: set[Part] = set()
@@ -125,6 +127,12 @@ class HubState:
             self._guarded(function)
 
         timer.start(run)
+
+    def warn(self, key: str, text: str, *arguments: object) -> None:
+        """Log a warning about what a peer does, outside the hub, and at most one a second for each `key`."""
+        left_out = self._warnings.admit(key)
+        if left_out is not None:
+            self.report(logger.warning, text + (f" ({left_out} like it left out)" if left_out else ""), *arguments)
 
     def report(self, log: Callable[..., object], *arguments: Any) -> None:
         """Call a logging function outside the hub, for its handlers may block.

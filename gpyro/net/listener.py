@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import _socket
 import errno
-import logging
 import os
 from collections.abc import Callable
 from dataclasses import replace
@@ -17,13 +16,10 @@ from gpyro.net.liveness import Liveness
 from gpyro.net.sockets import adopt
 from gpyro.net.stream import READ
 from gpyro.net.unix import UnixPath
-from gpyro.util import RateLimitedLog
 from gpyro.values import Serializer, serializer_by_name
 from gpyro.wire.connection import Connection, State
 from gpyro.wire.frames import REFUSAL_TEXTS, Frame, Kind, Refusal
 from gpyro.wire.hello import Hello, choose_serializer, choose_version
-
-logger = logging.getLogger("gpyro.net")
 
 ACCEPTS_PER_TURN = 64
 """Connections accepted in one callback, so that a crowd of newcomers does not hold those who are in."""
@@ -57,7 +53,6 @@ class Listener:
         self._pause: Any = None
         self._reserve = -1
         self._answers: dict[str, tuple[Hello, Serializer]] = {}
-        self._log = RateLimitedLog(logger)
         self._hello = Hello(
             serializers=settings.serializers(),
             calls=settings.PYRO_MAX_CALLS,
@@ -186,7 +181,7 @@ class Listener:
 
     def _warn(self, key: str, text: str, *arguments: object) -> None:
         if self.state is not None:
-            self.state.report(lambda: self._log.warn(key, text, *arguments))
+            self.state.warn(key, text, *arguments)
 
     # The end
 

@@ -135,17 +135,16 @@ class FrameStream:
 
     def _on_readable(self) -> None:
         try:
-            size = self.sock.recv_into(self.state.buffer)
-            if size:
-                if self.deaf:
-                    return
+            try:
+                size = self.sock.recv_into(self.state.buffer)
+            except (BlockingIOError, InterruptedError):
+                return
+            if not size:
+                self.close("the peer closed the connection")
+            elif not self.deaf:
                 frames = self.wire.feed(self.state.view, size)
                 if frames:
                     self._work(frames)
-            else:
-                self.close("the peer closed the connection")
-        except (BlockingIOError, InterruptedError):
-            return
         except BaseException as error:
             self._fail(error)
 
@@ -252,7 +251,7 @@ class FrameStream:
         elif isinstance(error, ForeignProtocolError):
             self.dismiss(error.reply, str(error))
         elif isinstance(error, WireError):
-            self.state.report(logger.debug, "%r broke a rule of the wire: %s", self, error)
+            self.state.warn("broken rule", "%r: the peer broke a rule of the wire: %s", self, error)
             self.dismiss(self.wire.goodbye(Refusal.BROKEN_RULE, str(error)), str(error))
         elif isinstance(error, OSError):
             self.close(_lost_text(error))

@@ -61,7 +61,7 @@ def bind(path: str) -> tuple[_socket.socket, UnixPath]:
         return sock, UnixPath(path)
     except OSError as error:
         sock.close()
-        raise DaemonError(f"Couldn't start Pyro daemon: Unix socket {path}: {error.strerror}") from error
+        raise DaemonError(f"Couldn't start Pyro daemon: Unix socket {path}: {error.strerror or error}") from error
     except DaemonError:
         sock.close()
         raise

@@ -69,11 +69,10 @@ def _may_hold_bytes(data: bytes) -> bool:
 
 def _is_passed_over(data: bytes, position: int) -> bool:
     start = position - _LOOK_BACK
-    if start <= 0:
-        found = _FROM_START.match(data, 0, position + _LONGEST)
-    else:
-        found = _FROM_EIGHT.search(data, start, position + _LONGEST)
-    return found is not None and found.end() > position
+    end = position + _LONGEST
+    found = _FROM_START.match(data, 0, end) if start <= 0 else _FROM_EIGHT.search(data, start, end)
+    # Eight N that begin after the position would prove nothing; they cannot contain it.
+    return found is not None and found.start() < position < found.end()
 
 
 def _objects_hold_bytearray(value: Any) -> bool:

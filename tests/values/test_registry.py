@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -23,7 +24,7 @@ class Derived(Base):
 @pytest.fixture(autouse=True)
 def own_registry(monkeypatch: pytest.MonkeyPatch) -> Registry:
     registry = Registry()
-    monkeypatch.setattr("gpyro.values.registry.registry", registry)
+    monkeypatch.setattr(sys.modules["gpyro.values.registry"], "registry", registry)
     return registry
 
 

@@ -60,7 +60,7 @@ def test_attrs_classes_travel() -> None:
     assert send(Slotted(1, [2])) == Slotted(1, [2])
     assert send(Dicted(1)) == Dicted(1)
     assert forge(Dicted, {"a": 2}) == Dicted(2, 3)
-    with pytest.raises(SerializationError, match="'a'.*missing"):
+    with pytest.raises(SerializationError, match=r"'a'.*missing"):
         forge(Dicted, {})
 
 
@@ -154,7 +154,7 @@ def test_getstate_and_setstate_are_honoured() -> None:
 
 class Colour(enum.Enum):
     RED = 1
-    ALIAS = 1
+    ALIAS = 1  # noqa: PIE796
 
 
 class Access(enum.Flag):
