@@ -153,6 +153,9 @@ class RemoteObject:
             raise PyroError("a proxy cannot be called from the hub (a loop callback): spawn a greenlet for it")
         table = state.part(ChannelTable)
         thread = _thread_id()
+        for owner, lost in list(self.sessions.items()):
+            if lost.channel.closed:
+                self.sessions.pop(owner, None)
         for _ in range(2):
             to = Destination(uri.address, uri.port, self.identification, self.private, self.settings)
             channel = table.channel(to, deadline)

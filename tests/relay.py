@@ -15,6 +15,12 @@ from gpyro import core
 from tests.support import serving
 
 
+def connected(port: int) -> Any:
+    """A gevent socket that is connected to a port of this machine."""
+    # Connected by the original socket: gevent's would start a thread to look the address up.
+    return socket.socket(fileno=sockets.create_connection(("127.0.0.1", port)).detach())
+
+
 class Relay:
     """Passes on what arrives at `port`.
 
@@ -42,9 +48,7 @@ class Relay:
         while True:
             client, _ = self._sock.accept()
             self.connections += 1
-            # Connected by the original socket: gevent's would start a thread to look the address up.
-            plain = sockets.create_connection(("127.0.0.1", self._target))
-            server = socket.socket(fileno=plain.detach())
+            server = connected(self._target)
             self._open += [client, server]
             self._greenlets.append(gevent.spawn(self._pass_on, client, server, True))
             self._greenlets.append(gevent.spawn(self._pass_on, server, client, False))

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from gevent import get_hub, monkey
-from gevent._hub_local import get_hub_if_exists
+from gevent._hub_local import get_hub_if_exists, set_hub
 from gevent.hub import Hub
 from gevent.timeout import Timeout
 from greenlet import GreenletExit
@@ -240,9 +240,13 @@ class _ThreadEnd:
     def __del__(self) -> None:
         if self.state.process != os.getpid():
             return
+        hub = self.state.hub
+        # gevent's own thread-local may be gone already; what closes here must not make a second hub.
+        set_hub(hub)
         self.state.close()
-        if self.owns_hub and self.state.hub.loop is not None:
-            self.state.hub.destroy(destroy_loop=True)
+        if self.owns_hub and hub.loop is not None:
+            hub.destroy(destroy_loop=True)
+        set_hub(None)
 
 
 # Real threads, also in a patched process: there `threading.local` would be the greenlet's.
