@@ -337,7 +337,7 @@ def test_a_client_process_is_called_back_by_this_one():
     server = core.getProxyForURI(sys.argv[1])
     server.register(listener.getProxy())
     print(server.shout("from the client"), flush=True)
-    sys.stdin.readline()
+    gevent.get_hub().threadpool.apply(sys.stdin.readline)
     daemon.shutdown()
     """
     with serving(server) as daemon, program(code, str(uri_of(daemon, server)), patched=True) as client:

@@ -117,7 +117,10 @@ class CallingStream(FrameStream):
         if turnstile is not None:
             turnstile.passed()
         if alone:
-            self._read_watcher.ref = True
+            if self.drained:
+                self.drained = False
+            else:
+                self._read_watcher.ref = True
             if not self._gathering:
                 self.flush()  # nothing to gather with: a lone caller is not kept waiting
         if out.size >= GATHER_SIZE or not (self._gathering or self._flush_due):
@@ -232,9 +235,8 @@ class CallingStream(FrameStream):
         window.calls += 1
         window.bytes += call.size
         if not self.pending:
-            self._read_watcher.ref = False
-            if not self.opened:
-                self.on_idle()
+            # The caller that goes on now often calls again at once, so what follows from it waits until then.
+            self.drained = True
         if self._calls_waiting is not None:
             self._calls_waiting.advance()
         caller = call.caller
@@ -252,6 +254,14 @@ class CallingStream(FrameStream):
             raise WireError("more credit than was taken", "W4")
         if self._calls_waiting is not None:
             self._calls_waiting.advance()
+
+    def on_drained(self) -> None:
+        """See `FrameStream`: without calls out, this stream is no reason for the loop to go on."""
+        self.drained = False
+        if not self.pending:
+            self._read_watcher.ref = False
+            if not self.opened:
+                self.on_idle()
 
     # The end
 

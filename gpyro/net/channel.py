@@ -226,6 +226,7 @@ class Channel(CallingStream):
         self.in_bytes -= size
         self._owed_calls += 1
         self._owed_bytes += size
+        self.owing = True
         self._flush_soon()
 
     def _wait_for_room(self) -> Turnstile | None:
@@ -264,9 +265,8 @@ class Channel(CallingStream):
 
     def add_owed(self) -> None:
         """See `FrameStream`: credit for one-way calls that ended."""
-        if self._owed_calls:
-            self.out.add(pack(Kind.CREDIT, body=CREDIT_BODY.pack(self._owed_calls, self._owed_bytes)))
-            self._owed_calls = self._owed_bytes = 0
+        self.out.add(pack(Kind.CREDIT, body=CREDIT_BODY.pack(self._owed_calls, self._owed_bytes)))
+        self._owed_calls = self._owed_bytes = 0
 
     def on_end(self) -> None:
         """See `FrameStream`: every call, waiting or out, gets its verdict; the peer's sessions end."""

@@ -246,7 +246,7 @@ class _ThreadEnd:
         self.state.close()
         if self.owns_hub and hub.loop is not None:
             hub.destroy(destroy_loop=True)
-        set_hub(None)
+        set_hub(None)  # type: ignore[arg-type]
 
 
 # Real threads, also in a patched process: there `threading.local` would be the greenlet's.

@@ -3,19 +3,23 @@
 Keepalive probes find a dead peer only on an idle connection. While there are unacknowledged bytes the system just
 sends them again, for minutes. So a timer looks at what the system knows (``TCP_INFO``): a peer whose system
 acknowledges is alive, however long the program there is busy, and a closed receive window whose probes are answered
-is alive, too.
+is alive, too. One unanswered repetition says nothing: it may be on its way, and the last acknowledgement may be old
+because there was nothing to acknowledge. Only a peer that every look finds in arrears is dead.
 """
 
 from __future__ import annotations
 
 import socket
 import struct
+from time import monotonic
 from typing import TYPE_CHECKING
 
 from gpyro.net.hub import HubState
 
 if TYPE_CHECKING:
     import _socket
+
+    from gpyro.net.stream import FrameStream
 
 INTERVAL = 2.0
 """Seconds between looks; a look costs two microseconds for each stream that has sent since the last."""
@@ -62,22 +66,32 @@ class Liveness:
         self._state = state
         self._timer = state.loop.timer(INTERVAL, INTERVAL, ref=False)
         self._timer.start(self._look)
+        # Streams in arrears, and when that was first seen.
+        self._suspects: dict[FrameStream, float] = {}
 
     def _look(self) -> None:
-        try:
-            for stream in list(self._state.streams):
-                if stream.unproven and not stream.closed:
-                    self.examine(stream.sock, stream)
-        except BaseException as error:
-            self._state.escaped(error)
+        before, self._suspects = self._suspects, {}
+        for stream in list(self._state.streams):
+            if stream.unproven and not stream.closed:
+                try:
+                    self._examine(stream, before.get(stream))
+                except BaseException as error:
+                    self._state.escaped(error)
+                    stream.close(f"unexpected error: {error!r}")
 
-    def examine(self, sock: _socket.socket, stream: Examined) -> None:
+    def _examine(self, stream: FrameStream, since: float | None) -> None:
         """Close `stream` if its peer is dead; remember if everything was acknowledged."""
-        info = transport_info(sock)
+        info = transport_info(stream.sock)
         if info is None or (not info.unacknowledged and not stream.out.size):
             stream.unproven = False
-        elif info.repeated and info.silence > DEAD_AFTER:
-            stream.close(f"the peer's system has acknowledged nothing for {info.silence:.0f} s")
+        elif info.repeated:
+            now = monotonic()
+            if since is None or info.silence < now - since:
+                since = now - min(info.silence, INTERVAL)
+            if now - since >= DEAD_AFTER:
+                stream.close(f"the peer's system has acknowledged nothing for {info.silence:.0f} s")
+            else:
+                self._suspects[stream] = since
 
     def close(self) -> None:
         """Stop looking."""
@@ -90,7 +104,3 @@ class Liveness:
     def close_inherited(self) -> None:
         """The child's loop is its own now."""
         self.close()
-
-
-if TYPE_CHECKING:
-    from gpyro.net.stream import FrameStream as Examined

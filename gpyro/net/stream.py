@@ -28,7 +28,12 @@ logger = logging.getLogger("gpyro.net")
 TURN = 0.005
 """Seconds that one stream may hold the hub with the frames of one read; the rest waits for its next turn."""
 
-FLUSH_MASK = int(__import__("os").environ.get("FM", "15"))
+MIN_PART = 16
+"""Frames after which output leaves at the latest, or a quarter of what one read brought if that is more.
+
+If everything left at the end of a turn, the two ends would take turns, each idle while the other works.
+"""
+
 GOODBYE = 1.0
 """Seconds that a peer gets to read why it is sent away, before the socket is closed."""
 
@@ -64,10 +69,12 @@ class FrameStream:
         "closed",
         "deaf",
         "dismissed",
+        "drained",
         "forked_away",
         "hub",
         "loop",
         "out",
+        "owing",
         "reason",
         "sock",
         "state",
@@ -87,6 +94,7 @@ class FrameStream:
         self.wire = wire
         self.out = Outgoing()
         self.closed = self.deaf = self.dismissed = self.forked_away = self.unproven = False
+        self.drained = self.owing = False
         self.usable = True
         self.reason = ""
         self._gathering = self._flush_due = False
@@ -102,7 +110,10 @@ class FrameStream:
     # For the class above
 
     def add_owed(self) -> None:
-        """Add to the output what is owed to the peer and was kept for the next flush."""
+        """Add to the output what is owed to the peer and was kept for this flush: `owing` says that there is some."""
+
+    def on_drained(self) -> None:
+        """What arrived is dealt with, and `drained` says that the last call of this end may be answered."""
 
     def on_room(self) -> None:
         """The output is down after it had been full."""
@@ -149,26 +160,36 @@ class FrameStream:
             self._fail(error)
 
     def _work(self, frames: list[Frame]) -> None:
-        """Deal with frames, for one turn at most; output that they cause leaves in one piece at the end."""
+        """Deal with frames, for one turn at most; output that they cause leaves in a few large pieces."""
         handlers = self.handlers
-        until = monotonic() + TURN
-        self._gathering = True
         done = 0
+        self._gathering = True
         try:
-            for frame in frames:
-                done += 1
+            if len(frames) == 1:
+                done = 1
+                frame = frames[0]
                 handlers[frame[0]](self, frame)
-                if self.deaf:
-                    return
-                if monotonic() > until:
-                    break
-                if not done & FLUSH_MASK:
-                    self.flush()
+            else:
+                until = monotonic() + TURN
+                flush_at = part = max(MIN_PART, len(frames) >> 2)
+                for frame in frames:
+                    done += 1
+                    handlers[frame[0]](self, frame)
+                    if self.deaf or monotonic() > until:
+                        break
+                    if done == flush_at:
+                        self.flush()
+                        flush_at += part
         finally:
             self._gathering = False
+        if self.deaf:
+            return
         if done < len(frames):
             self._work_later(frames[done:])
-        self.flush()
+        if self.drained:
+            self.on_drained()
+        if self.out.size or self.owing:
+            self.flush()
 
     def _work_later(self, frames: list[Frame]) -> None:
         """Go on with `frames` in the next turn, after other channels had theirs, and read no more until then."""
@@ -213,7 +234,9 @@ class FrameStream:
         self._flush_due = False
         if self.closed:
             return
-        self.add_owed()
+        if self.owing:
+            self.owing = False
+            self.add_owed()
         out = self.out
         try:
             if not out.size or out.blocked:

@@ -45,11 +45,15 @@ class Worker(greenlet):
             return None
         return super().throw(*arguments)
 
-    def run_tasks(self, task: Task | None) -> None:
-        """The worker's body: it is handed its first task at the first switch, and None when it is to end."""
+    def run_tasks(self) -> None:
+        """The worker's body: it is handed a task at each switch, and None when it is to end.
+
+        Except at the first, since a greenlet holds the arguments of that for as long as it lives.
+        """
         pool = self.pool
         assert pool is not None
         hub, idle = pool.hub, pool.idle
+        task: Task | None = _switch_to(hub)
         while task is not None:
             self.spawn_tree_locals = task[3]
             try:
@@ -104,6 +108,7 @@ class WorkerPool:
                 worker.switch(None)
         else:
             worker = Worker(self)
+            worker.switch()
         worker.switch(task)
 
     def close(self) -> None:
@@ -130,7 +135,7 @@ def _idle_references() -> int:
         probe = Probe.__new__(Probe)
         probe.hub = cast(Hub, getcurrent())
         probe.idle, probe.max_idle, probe.escaped = [], 1, lambda error: None
-        Worker(probe).switch((lambda first, second: None, None, None, {}))
+        probe.start((lambda first, second: None, None, None, {}))
         probe.look()
 
     greenlet(measure).switch()

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import os
 import shutil
 import socket
+import subprocess
 from types import SimpleNamespace
 
 import gevent
@@ -229,7 +231,8 @@ def test_it_looks_on_its_own(monkeypatch):
 
 
 PARTITION = """
-    import sys
+    import ctypes, os, sys
+    assert ctypes.CDLL(None).setns(os.open(sys.argv[2], os.O_RDONLY), 0) == 0
     from time import monotonic
     import gevent
     from gpyro import core
@@ -247,11 +250,11 @@ PARTITION = """
 
 SERVER = """
     import sys
-    from gpyro import core
+    from gpyro import config, core
     class Echo(core.ObjBase):
         def echo(self, value):
             return value
-    core.config.PYRO_ALLOW_OPEN = 1
+    config.PYRO_ALLOW_OPEN = 1
     daemon = core.Daemon(host=sys.argv[1], port=0, norange=1)
     print(daemon.connect(Echo()), flush=True)
     daemon.requestLoop()
@@ -260,9 +263,6 @@ SERVER = """
 
 @pytest.mark.long
 def test_a_cut_line_is_noticed_while_a_call_is_out():
-    import os
-    import subprocess
-
     tag = f"gp{os.getpid() % 10000}"
     ip = shutil.which("ip")
 
@@ -279,8 +279,7 @@ def test_a_cut_line_is_noticed_while_a_call_is_out():
         run("-n", tag, "link", "set", f"{tag}b", "up")
         with program(SERVER, "10.213.7.1") as server, gevent.Timeout(40):
             uri = server.line()
-            code = f"import os\nos.setns(os.open('/run/netns/{tag}', os.O_RDONLY))\n" if hasattr(os, "setns") else ""
-            with program(code + "import textwrap\nexec(textwrap.dedent(" + repr(PARTITION) + "))", uri) as client:
+            with program(PARTITION, uri, f"/run/netns/{tag}") as client:
                 assert client.line() == "ready"
                 run("link", "set", f"{tag}a", "down")
                 client.say("go")

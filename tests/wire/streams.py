@@ -7,10 +7,15 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import pairwise
 from typing import Any
 
+from hypothesis import HealthCheck, settings
+
 from gpyro.errors import WireError
 from gpyro.wire.connection import Connection, State
 from gpyro.wire.frames import MAGIC, Frame, Kind, pack, pack_text
 from gpyro.wire.hello import Hello
+
+# The same cases in every run, and no times that a busy machine could miss.
+SAME_CASES = settings(derandomize=True, deadline=None, database=None, suppress_health_check=list(HealthCheck))
 
 MESSAGE = 20_000
 

@@ -35,6 +35,7 @@ from tests.wire.streams import (
     MESSAGE,
     PLACE_NAMES,
     PLACES,
+    SAME_CASES,
     attempt,
     connection_at,
     feed_all,
@@ -482,14 +483,14 @@ CUTS = st.lists(st.integers(0, 2**20), max_size=8)
 
 @in_every_place
 @given(data=st.binary(max_size=200), cuts=CUTS)
-@settings(max_examples=60)
+@settings(SAME_CASES, max_examples=60)
 def test_random_bytes(connecting: bool, state: State, data: bytes, cuts: list[int]) -> None:
     check_invariant(connection_at(connecting, state), list(pieces(data, cuts)))
 
 
 @either_end
 @given(data=st.binary(max_size=100), magic=st.booleans(), cuts=CUTS)
-@settings(max_examples=60)
+@settings(SAME_CASES, max_examples=60)
 def test_random_bytes_from_the_first_on(connecting: bool, data: bytes, magic: bool, cuts: list[int]) -> None:
     check_invariant(Connection(connecting, HELLO), list(pieces(MAGIC * magic + data, cuts)))
 
@@ -505,7 +506,7 @@ FRAMES = st.builds(pack, KINDS, IDS, IDS, st.binary(max_size=40) | st.just(HELLO
     changes=st.lists(st.tuples(st.integers(0, 2**16), st.binary(min_size=1, max_size=4)), max_size=3),
     cuts=CUTS,
 )
-@settings(max_examples=80)
+@settings(SAME_CASES, max_examples=80)
 def test_frames_with_changes(
     connecting: bool, state: State, frames: list[bytes], changes: list[tuple[int, bytes]], cuts: list[int]
 ) -> None:
@@ -518,7 +519,7 @@ def test_frames_with_changes(
 
 @in_every_place
 @given(frames=st.lists(FRAMES, max_size=6), cuts=CUTS)
-@settings(max_examples=60)
+@settings(SAME_CASES, max_examples=60)
 def test_cuts_change_neither_frames_nor_error(
     connecting: bool, state: State, frames: list[bytes], cuts: list[int]
 ) -> None:

@@ -4,6 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gpyro.wire.credit import Window
+from tests.wire.streams import SAME_CASES
 
 
 def state(window: Window) -> tuple[int, int]:
@@ -89,6 +90,7 @@ def test_more_than_was_taken_is_refused_and_changes_nothing() -> None:
     assert state(window) == (3, 100)
 
 
+@SAME_CASES
 @given(st.integers(1, 5), st.integers(0, 50), st.lists(st.integers(0, 80)))
 def test_what_is_out_stays_within_the_grant_or_alone(calls: int, size: int, sizes: list[int]) -> None:
     window = Window(calls, size)

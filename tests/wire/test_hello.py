@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from gpyro.errors import WireError
 from gpyro.wire.frames import HELLO_LIMIT
 from gpyro.wire.hello import AGENT, PROTOCOL_VERSION, Hello, choose_serializer, choose_version
-from tests.wire.streams import attempt
+from tests.wire.streams import SAME_CASES, attempt
 
 LARGEST = 2**32 - 1
 
@@ -191,6 +191,7 @@ JSON = st.recursive(
 )
 
 
+@SAME_CASES
 @given(
     st.binary(max_size=100)
     | JSON.map(lambda value: json.dumps(value).encode())

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from gpyro.wire.frames import MAX_ID
 from gpyro.wire.ids import IdSource, made_by_connecting_end
+from tests.wire.streams import SAME_CASES
 
 
 def taken(source: IdSource, count: int) -> list[int]:
@@ -68,6 +69,7 @@ def test_what_is_in_use_is_asked_each_time() -> None:
     assert source.take() == 7
 
 
+@SAME_CASES
 @given(
     connecting=st.booleans(),
     distance=st.integers(0, 20),

@@ -12,7 +12,7 @@ from gpyro.errors import SerializationError, WireError
 from gpyro.values import pack_plain
 from gpyro.wire.frames import METADATA_LENGTH, METADATA_LIMIT
 from gpyro.wire.metadata import CHAIN, prepend, split
-from tests.wire.streams import attempt
+from tests.wire.streams import SAME_CASES, attempt
 
 LENGTH = METADATA_LENGTH.pack
 
@@ -92,6 +92,7 @@ def test_announced_members_take_no_memory() -> None:
     assert peak < 100_000
 
 
+@SAME_CASES
 @given(st.binary(max_size=200), st.binary(max_size=50))
 def test_whatever_the_bytes_it_is_a_map_or_a_wire_error(packed: bytes, rest: bytes) -> None:
     for body in (packed, with_length(packed, rest)):
