@@ -21,7 +21,7 @@ from gpyro.synchronize import CallLock
 from gpyro.tls import CURRENT_CALL, Call, LocalStorage, Session
 from gpyro.util import formatTraceback
 from gpyro.wire import metadata
-from gpyro.wire.frames import FLAG_METADATA, SMALL_LIMIT, Frame, Kind, Rejection
+from gpyro.wire.frames import FLAG_METADATA, FLAG_METHOD, SMALL_LIMIT, Frame, Kind, Rejection
 
 if TYPE_CHECKING:
     from gpyro.net.channel import Channel
@@ -30,9 +30,6 @@ logger = logging.getLogger("gpyro.dispatch")
 
 TURN = 0.005
 """Seconds that the queued calls of one session may hold the hub before other channels have their turn."""
-
-FLAG_METHOD = 0x02
-"""On the answer to a GET: the name is a method, which has no value."""
 
 IS_UNKNOWN, IS_METHOD, IS_ATTRIBUTE = 0, 1, 2
 """Answers to a DESCRIBE; 1 and 2 are Pyro 3's."""
@@ -56,7 +53,7 @@ class ObjectEntry:
         guid: its id.
         name: the name it was connected under; None for a transient object.
         obj: the object.
-        last_used: when it was connected or last called, as `time.time`.
+        last_used: when it was connected, or last called if it is no `ObjBase`, as `time.time`; see `used`.
         lock: keeps calls of a synchronized object apart.
         dyncall: its class overrides `ObjBase.Pyro_dyncall`.
         simple: a call of it is just a call: no lock, no gate, no override.
@@ -107,9 +104,15 @@ class ObjectEntry:
 
     def touch(self) -> None:
         """Remember that it was called now."""
-        self.last_used = time.time()
         if self.is_base:
-            self.obj.lastUsed = self.last_used
+            self.obj.lastUsed = time.time()
+        else:
+            self.last_used = time.time()
+
+    @property
+    def used(self) -> float:
+        """When the object was connected or last called, as `time.time`."""
+        return max(self.last_used, self.obj.lastUsed) if self.is_base else self.last_used
 
 
 class Dispatcher:

@@ -117,7 +117,7 @@ class Members:
             declared |= {name for name in vars(base).get(_EXPOSED, ()) if not name.startswith("_")}
         self.declared = frozenset(declared - hidden)
         has_getattr = any("__getattr__" in vars(base) for base in cls.__mro__)
-        # Of an object that answers to any name, what is not declared is nobody's business, its instance's data included.
+        # Of an object that answers to any name, what is not declared is nobody's business, nor its instance's data.
         self._closed = bool(declared) or has_getattr
         attributes = set()
         for name, member in found.items():

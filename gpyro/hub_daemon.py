@@ -263,13 +263,20 @@ class Daemon:
         state.call_soon(lambda: state.run_after(age / 5, reap))
 
     def reapUnusedTransients(self) -> None:
-        """Disconnect the objects without name that were not called for the set time."""
+        """Disconnect the objects without name that were not called for the set time, and of which no call runs."""
         oldest = time.time() - self._transients_age
         for guid, entry in list(self._dispatcher.entries.items()):
-            if entry.name is None and self._transients_age and entry.last_used < oldest:
+            if entry.name is None and self._transients_age and entry.used < oldest and not self._is_called(guid):
                 self.disconnect(guid)
                 if isinstance(entry.obj, ObjBase):
-                    entry.obj._gotReaped()
+                    try:
+                        entry.obj._gotReaped()
+                    except Exception:
+                        log.exception("_gotReaped of %s failed", type(entry.obj).__name__)
+
+    def _is_called(self, guid: str) -> bool:
+        calls = (call for channel in list(self._listener.channels) for call in list(channel.serving.values()))
+        return any(call.session.object_id == guid for call in calls)
 
     # Running
 

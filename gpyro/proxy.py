@@ -8,12 +8,11 @@ from typing import Any
 
 from gpyro.adapter import PYROAdapter
 from gpyro.configuration import config
-from gpyro.dispatch import FLAG_METHOD
 from gpyro.errors import PyroError
 from gpyro.pyrouri import PyroURI, proxy_classes
 from gpyro.remote import RemoteObject
 from gpyro.values import register_class
-from gpyro.wire.frames import Kind
+from gpyro.wire.frames import FLAG_METHOD, Kind
 
 MAX_KEPT = 256
 """Remote methods that a proxy keeps for their next call."""

@@ -486,3 +486,15 @@ def test_an_error_in_a_remote_object_names_it_to_the_caller():
         with pytest.raises(AttributeError, match="Thing.*nothing"):
             proxy.nothing()
         proxy._release()
+
+
+def test_an_object_that_is_older_than_the_age_is_not_reaped_as_soon_as_it_is_connected():
+    old, plain = Transient(), Plain()
+    old.lastUsed -= 1000
+    with serving(Transient(), "main") as daemon:
+        daemon.setTransientsCleanupAge(500)
+        daemon.connect(old)
+        daemon.connect(plain)
+        daemon.reapUnusedTransients()
+        assert old.GUID() in daemon.getRegistered()
+        assert len(daemon.getRegistered()) == 4

@@ -18,6 +18,7 @@ from gpyro.net.outgoing import GATHER_SIZE, HIGH_WATER
 from gpyro.net.sockets import Credentials, peer_credentials
 from gpyro.wire.connection import Connection
 from gpyro.wire.frames import CREDIT_BODY, HEADER, HEADER_SIZE, Frame, Kind, pack, unpack_text
+from gpyro.wire.ids import made_by_connecting_end
 
 if TYPE_CHECKING:
     import _socket
@@ -168,7 +169,7 @@ class Channel(CallingStream):
         session_id, own = frame[3], self.wire.own
         if self.acceptor is None or len(self.served) >= own.sessions:
             raise WireError(f"more than the granted {own.sessions} sessions", "N2")
-        if session_id in self.served or session_id % 2 == int(self.wire.connecting):
+        if not session_id or session_id in self.served or made_by_connecting_end(session_id) == self.wire.connecting:
             raise WireError(f"session id {session_id} is in use or of the wrong direction", "I1")
         self.served[session_id] = self.acceptor.open_session(self, session_id, frame[4])
 
@@ -184,7 +185,8 @@ class Channel(CallingStream):
             call.cancelled = True
 
     def _on_ping(self, frame: Frame) -> None:
-        self.send(pack(Kind.PONG, body=frame[4]))
+        if self.out.size <= HIGH_WATER:  # a peer that does not read gets none
+            self.send(pack(Kind.PONG, body=frame[4]))
 
     def _on_goaway(self, frame: Frame) -> None:
         _, text = unpack_text(frame[4])

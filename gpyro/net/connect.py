@@ -122,10 +122,6 @@ class Opening:
             return
         peer = channel.wire.peer
         assert peer is not None
-        offered = channel.wire.own.serializers
-        if len(peer.serializers) != 1 or peer.serializers[0] not in offered:
-            channel.close("the server chose a serializer that was not offered")
-            return
         channel.establish(serializer_by_name(peer.serializers[0]))
         self._settle(channel)
 

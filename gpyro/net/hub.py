@@ -31,6 +31,13 @@ logger = logging.getLogger("gpyro.net")
 RECEIVE_SIZE = 256 * 1024
 """Bytes that one read takes at most. One buffer serves all channels of a hub, so that reading allocates nothing."""
 
+FLUSHED_TOGETHER = 16
+"""Streams that have read before what they have to say is sent, or the end of the turn if that is sooner.
+
+Sending wakes the other processor and leaves this one's caches cold, so first reading some and then sending them all
+is a third quicker than each by itself; waiting for all of them would leave the other end idle meanwhile.
+"""
+
 MAX_REPORTS = 1000
 """Log entries that may wait for the reporting worker; beyond that they are counted only."""
 
@@ -80,6 +87,8 @@ class HubState:
         self._reports: deque[Callable[[], object]] = deque()
         self._reporting = False
         self._reports_lost = 0
+        self._unflushed: list[FrameStream] = []
+        self._flushed_last: FrameStream | None = None
         self._warnings = RateLimitedLog(logger)
         self._wake = self.loop.async_(ref=False)
         self._wake.start(self._run_calls)
@@ -101,6 +110,24 @@ class HubState:
                 function()
             except BaseException as error:
                 self.escaped(error)
+
+    def flush_soon(self, stream: FrameStream) -> None:
+        """Flush a stream that dealt with what it read, together with others of this turn of the loop."""
+        unflushed = self._unflushed
+        if stream is self._flushed_last and not unflushed:
+            stream.flush()  # it has the hub to itself, as with a lone caller
+            return
+        self._flushed_last = stream
+        unflushed.append(stream)
+        if len(unflushed) >= FLUSHED_TOGETHER:
+            self._flush()
+        elif len(unflushed) == 1:
+            self.loop.run_callback(self._flush)
+
+    def _flush(self) -> None:
+        streams, self._unflushed = self._unflushed, []
+        for stream in streams:
+            stream.flush()
 
     # Work outside the hub
 

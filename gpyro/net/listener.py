@@ -147,8 +147,7 @@ class Listener:
     def opening(self, channel: Channel, frame: Frame) -> None:
         """A hello arrived: answer it."""
         if frame[0] == Kind.GOAWAY:
-            channel.close(channel.reason)
-            return
+            return  # the client closes when it has its answers
         hello = channel.wire.peer
         assert hello is not None
         if len(self.channels) > self.settings.PYRO_MAXCONNECTIONS:

@@ -188,8 +188,9 @@ class FrameStream:
             self._work_later(frames[done:])
         if self.drained:
             self.on_drained()
-        if self.out.size or self.owing:
-            self.flush()
+        if (self.out.size or self.owing) and not self._flush_due:
+            self._flush_due = True
+            self.state.flush_soon(self)
 
     def _work_later(self, frames: list[Frame]) -> None:
         """Go on with `frames` in the next turn, after other channels had theirs, and read no more until then."""

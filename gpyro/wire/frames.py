@@ -66,6 +66,9 @@ IGNORABLE: Final = 0x80
 FLAG_METADATA: Final = 0x01
 """The body begins with a metadata map: its length in four bytes, then the map [F5]."""
 
+FLAG_METHOD: Final = 0x02
+"""On the answer to a GET: the name is a method, which has no value [C7]."""
+
 FLAG_COMPRESSED: Final = 0x80
 """Kept for compression; sent 0 and ignored today [F4]."""
 
