@@ -483,7 +483,7 @@ def test_an_error_in_a_remote_object_names_it_to_the_caller():
     with serving(obj) as daemon:
         proxy = daemon.getProxyForObj(obj)
         assert proxy.mark() is None
-        with pytest.raises(AttributeError, match="Thing.*nothing"):
+        with pytest.raises(AttributeError, match=r"Thing.*nothing"):
             proxy.nothing()
         proxy._release()
 

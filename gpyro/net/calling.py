@@ -177,9 +177,11 @@ class CallingStream(FrameStream):
             turnstile.wait(caller, size, deadline)
         else:
             self._calls_waiting = turnstile = None
-        if self.opened is None or session_id not in self.opened:
+        if not self.usable or self.opened is None or session_id not in self.opened:
             if turnstile is not None:
                 turnstile.passed()
+            if not self.usable:  # it ended in the moment when this call's turn came
+                raise NotSentError(f"connection lost: {self.reason}")
             raise NotSentError("the proxy was released before the call could be sent")
         self.window.take(size)
         return turnstile

@@ -117,9 +117,9 @@ class Turnstile:
             self._hub.loop.run_callback(turn.settle, _PASS)
 
     def close(self, error: Exception) -> None:
-        """Send everybody away with `error`."""
+        """Send everybody away with an error like `error`, each with its own, since raising adds a traceback to it."""
         while self._waiting:
-            self._hub.loop.run_callback(self._waiting.popleft().settle, error)
+            self._hub.loop.run_callback(self._waiting.popleft().settle, type(error)(*error.args))
 
 
 _PASS = "pass"  # the outcome of a turn that came

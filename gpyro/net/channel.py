@@ -206,7 +206,7 @@ class Channel(CallingStream):
         self.in_calls -= 1
         self.in_bytes -= len(frame[4])
         self.serving.pop(frame[2], None)
-        if self.closed:
+        if self.deaf:
             return
         size = len(body)
         out = self.out
@@ -226,10 +226,11 @@ class Channel(CallingStream):
         size = len(frame[4])
         self.in_calls -= 1
         self.in_bytes -= size
-        self._owed_calls += 1
-        self._owed_bytes += size
-        self.owing = True
-        self._flush_soon()
+        if not self.deaf:
+            self._owed_calls += 1
+            self._owed_bytes += size
+            self.owing = True
+            self._flush_soon()
 
     def _wait_for_room(self) -> Turnstile | None:
         """Wait until the output is below its mark; gives what must be told `passed`."""

@@ -146,8 +146,11 @@ class HubState:
             self.escaped(error)
 
     def run_after(self, seconds: float, function: Callable[[], object]) -> None:
-        """Run `function` in the hub after `seconds`; with 0 after the loop has polled once, unlike `run_in_hub`."""
-        timer = self.loop.timer(seconds)
+        """Run `function` in the hub after `seconds`, which is no reason for the loop to go on.
+
+        With 0 seconds it is one, and the function runs after the loop has polled once, unlike with `run_in_hub`.
+        """
+        timer = self.loop.timer(seconds, ref=not seconds)
 
         def run() -> None:
             timer.close()

@@ -218,7 +218,7 @@ class FrameStream:
 
     def send(self, data: bytes) -> None:
         """Queue bytes; they leave with the other output of this turn. Callable from any greenlet of this thread."""
-        if not self.closed:
+        if not self.deaf:
             self.out.add(data)
             self._flush_soon()
 

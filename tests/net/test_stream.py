@@ -293,6 +293,7 @@ def test_a_lone_call_leaves_at_once():
     with channel_pair() as (near, _):
         session = near.open_session(b"x")
         near.request(Kind.CALL, session, b"")
+        turns(1)  # out of the read that brought the answer
         sock, sent = meddle(near), []
         gevent.get_hub().loop.run_callback(lambda: sent.append(sock.sends))
         near.request(Kind.CALL, session, b"")
@@ -330,7 +331,7 @@ def test_closing_twice_keeps_the_first_reason():
 
 def test_who_is_sent_away_can_read_why():
     with channel_and_raw(Desk(echo)) as (channel, raw):
-        raw.send(pack(Kind.RESULT, 77) + bytes(100_000))
+        raw.send(pack(Kind.RESULT, 77) + pack(Kind.PONG) * 10_000)
         frames = raw.rest()
         assert frames[-1][0] == Kind.GOAWAY
         assert b"call 77" in frames[-1][4]
