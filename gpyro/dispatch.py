@@ -302,7 +302,7 @@ class Dispatcher:
                 lock.release()
             raise Rejected(Rejection.REENTERED, str(error)) from None
         try:
-            if call.cancelled:  # while it waited for its turn
+            if call.cancelled or call.session.channel.forked_away:  # while it waited for its turn
                 raise Rejected(Rejection.CANCELLED, "cancelled before it began")
             if self.shared_storage is not None:
                 call.storage = self.shared_storage

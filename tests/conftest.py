@@ -50,7 +50,9 @@ def _unfinished() -> list[str]:
 
 @pytest.fixture(autouse=True)
 def _nothing_left(request: pytest.FixtureRequest) -> Iterator[None]:
+    # What is there already is set aside, so that looking for what is new stays quick however many tests there are.
     gc.collect()
+    gc.freeze()
     descriptors_before, greenlets_before = descriptors(), _greenlets()
     process = os.getpid()
     yield

@@ -199,8 +199,7 @@ def test_callers_whose_connection_is_lost_while_waiting_do_not_hold_up_the_other
 
 
 def test_an_object_served_in_two_threads_is_still_one():
-    obj = Synchronized()
-    obj.enter = counted = []  # not the method: it waits on an event of one hub
+    counted = []
 
     class Thing(core.SynchronizedObjBase):
         inside = most = 0
@@ -267,16 +266,6 @@ class Chained(core.SynchronizedObjBase):
         calls = [gevent.spawn(through.go if through else target.go, [target] if through else []) for _ in range(count)]
         return [call.get() for call in calls]
 
-    def later(self, target, results):
-        def call():
-            try:
-                self.results.append(target.go([]))
-            except PyroError as error:
-                self.results.append(error)
-
-        self.results = results
-        self.free = gevent.spawn_later(0, call)
-
     def oneway_to(self, target, path):
         target._setOneway("go")
         target.go(path)
@@ -296,14 +285,12 @@ class Unsynchronized(core.ObjBase):
 def chained():
     """Two synchronized objects and a plain one, on two daemons: proxies for them."""
     first, second, plain = Chained("A"), Chained("B"), Unsynchronized()
-    with serving(first) as daemon, serving(second) as other:
+    with serving(first), serving(second) as other:
         other.connect(plain)
         proxies = (first.getProxy(), second.getProxy(), plain.getProxy())
         yield (*proxies, first, second)
-        gevent.get_hub()
         for proxy in proxies:
             proxy._release()
-        del daemon
 
 
 HOW = ["call", "spawn", "read", "write", "find"]

@@ -17,7 +17,7 @@ from gpyro.net.hub import HubState
 from gpyro.net.outgoing import GATHER_SIZE, HIGH_WATER
 from gpyro.net.sockets import Credentials, peer_credentials
 from gpyro.wire.connection import Connection
-from gpyro.wire.frames import CREDIT_BODY, HEADER, HEADER_SIZE, Frame, Kind, pack, unpack_text
+from gpyro.wire.frames import CREDIT_BODY, HEADER, HEADER_SIZE, Frame, Kind, Rejection, pack, pack_text, unpack_text
 from gpyro.wire.ids import made_by_connecting_end
 
 if TYPE_CHECKING:
@@ -174,6 +174,10 @@ class Channel(CallingStream):
         self.served[session_id] = self.acceptor.open_session(self, session_id, frame[4])
 
     def _on_close(self, frame: Frame) -> None:
+        kept = [other[0] for other in self._deferred or () if other[3] == frame[3]]
+        if self._deferred is not None and kept and Kind.CLOSE not in kept:
+            self._deferred.append(frame)  # its calls that came before it start before it
+            return
         session = self.served.pop(frame[3], None)
         if session is None:
             raise WireError(f"session {frame[3]} is not open", "N3")
@@ -183,6 +187,12 @@ class Channel(CallingStream):
         call = self.serving.get(frame[2])
         if call is not None:
             call.cancelled = True
+            return
+        for place, kept in enumerate(self._deferred or ()):
+            if kept[2] == frame[2] and kept[0] != Kind.ONEWAY:
+                assert self._deferred is not None
+                self._deferred[place] = (Kind.CANCEL, 0, *kept[2:])
+                return
 
     def _on_ping(self, frame: Frame) -> None:
         if self.out.size <= HIGH_WATER:  # a peer that does not read gets none
@@ -193,6 +203,8 @@ class Channel(CallingStream):
         self.draining = True
         self.usable = False
         self.reason = f"the peer says: {text}"
+        if self._calls_waiting is not None:
+            self._calls_waiting.close(NotSentError(f"connection lost: {self.reason}"))
         self.owner.opening(self, frame)
 
     def _ignore(self, frame: Frame) -> None:
@@ -237,14 +249,20 @@ class Channel(CallingStream):
         turnstile = self._results_waiting
         if turnstile is None:
             turnstile = self._results_waiting = Turnstile(self.hub, self._result_may_go)
-        if not turnstile.busy and (self.closed or self.out.size <= HIGH_WATER):
+        if not turnstile.busy and self.out.size <= HIGH_WATER:
             self._results_waiting = None
             return None
-        try:
-            turnstile.wait(getcurrent(), 0, None)
-        except ProtocolError:  # closed meanwhile
-            return None
-        return turnstile
+        while not self.deaf:
+            try:
+                turnstile.wait(getcurrent(), 0, None)
+                return turnstile
+            except ProtocolError:  # closed meanwhile
+                break
+            except BaseException as error:
+                # What the method left behind, such as a forgotten Timeout: it must not cost the caller its answer.
+                if isinstance(error, self.hub.SYSTEM_ERROR):
+                    self.state.interrupt(error)
+        return None
 
     def _result_may_go(self, size: int) -> bool:
         return self.out.size <= HIGH_WATER
@@ -258,10 +276,18 @@ class Channel(CallingStream):
             self._calls_waiting.advance()
         if self._results_waiting is not None:
             self._results_waiting.advance()
-        frames, self._deferred = self._deferred, None
+        deferred, self._deferred = self._deferred, None
+        frames = []
+        for frame in deferred or ():
+            if frame[0] != Kind.CLOSE:  # it will be counted again
+                self.in_calls -= 1
+                self.in_bytes -= len(frame[4])
+            if frame[0] == Kind.CANCEL:
+                text = "cancelled before it began"
+                self.send(pack_text(Kind.REJECTED, Rejection.CANCELLED, text, frame[2], frame[3]))
+            else:
+                frames.append(frame)
         if frames:
-            self.in_calls -= len(frames)
-            self.in_bytes -= sum(len(frame[4]) for frame in frames)
             self._work_later(frames + (self._backlog or []))
 
     # The end

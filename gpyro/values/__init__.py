@@ -6,12 +6,12 @@ This package knows no sockets and no gevent: values go in, bytes come out.
 from __future__ import annotations
 
 from .choice import serializer_by_name
+from .classes import Registry, register_class, registry
 from .guard import Limits
 from .json_ import JsonSerializer
 from .msgpack_ import MsgpackSerializer
 from .packing import pack_plain, unpack_plain
 from .pickle_ import PickleSerializer
-from .registry import Registry, register_class, registry
 from .serializer import Serializer
 
 __all__ = [

@@ -109,7 +109,8 @@ def _to_array(state: Any, limit: int) -> Any:
 
 
 def _scalar_state(scalar: Any) -> list[Any]:
-    return [_dtype_state(scalar.dtype), scalar.tobytes()]
+    # An empty text gives four bytes, although its type has none.
+    return [_dtype_state(scalar.dtype), scalar.tobytes() if scalar.dtype.itemsize else b""]
 
 
 def _to_scalar(state: Any, limit: int) -> Any:

@@ -14,8 +14,8 @@ from gpyro import errors
 from gpyro.constants import TRACEBACK_ATTRIBUTE
 from gpyro.errors import ProtocolError, PyroError, RemoteError, SerializationError
 
+from .classes import Registry
 from .refusal import Refused, explain
-from .registry import Registry
 
 NOTE_HEADER: Final = "Remote traceback:\n"
 MAX_CHAIN: Final = 10

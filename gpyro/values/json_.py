@@ -17,11 +17,11 @@ from typing import Any, ClassVar, Final, NoReturn
 from gpyro.errors import SerializationError
 
 from .arrays import NDARRAY, SCALAR
+from .classes import Registry, registry
 from .codes import RAW_CODES
 from .exceptions import from_records
 from .guard import DEFAULT_LIMITS, Limits, check_length
 from .objects import make_object
-from .registry import Registry, registry
 from .serializer import Body, Serializer
 from .special import SPECIAL_TYPES, Special
 from .walk import EXCEPTION_TAG, OBJECT_TAG, Walk, is_utf8

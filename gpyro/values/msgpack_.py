@@ -8,9 +8,9 @@ from typing import Any, ClassVar, NoReturn
 from gpyro.errors import SerializationError
 
 from .bytescan import holds_bytearray
+from .classes import Registry, registry
 from .guard import DEFAULT_LIMITS, Limits, check_message
 from .packing import OPTIONS, PackWalk, make_default, make_ext_hook, packb, raw_packed, take_raised, unpackb
-from .registry import Registry, registry
 from .serializer import Body, Serializer, check_call
 
 

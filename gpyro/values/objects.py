@@ -6,8 +6,8 @@ from typing import Any
 
 from gpyro.errors import SerializationError
 
+from .classes import Entry, Registry
 from .refusal import Refused
-from .registry import Entry, Registry
 
 
 def object_state(value: object, entry: Entry) -> Any:

@@ -19,12 +19,12 @@ from gpyro.errors import SerializationError
 
 from .arrays import NDARRAY, SCALAR
 from .bytescan import holds_bytearray
+from .classes import Registry
 from .codes import EXCEPTION, OBJECT, RAW_CODES, TUPLE
 from .exceptions import from_records, to_records
 from .guard import Limits, check_depth, container_bound
 from .objects import make_object, object_state
 from .refusal import Refused, explain
-from .registry import Registry
 from .special import SPECIAL_TYPES, Special
 from .walk import Walk, find_row, is_utf8
 

@@ -39,7 +39,7 @@ class Refused(Exception):
 def explain(value: object) -> str:
     """Why `value` cannot travel and what to do, in one line that starts with the name of its class."""
     cls = type(value)
-    name = cls.__qualname__
+    name = cls.__qualname__.rpartition("<locals>.")[2]
     kind = _untravelling_kind(value)
     if kind:
         return f"{name}: {kind}"

@@ -9,9 +9,9 @@ from typing import Any, ClassVar
 from gpyro.constants import TRACEBACK_ATTRIBUTE
 from gpyro.errors import SerializationError
 
+from .classes import Registry, registry
 from .exceptions import NOTE_HEADER, Record, from_records, safe_text, to_records, wire_name
 from .guard import DEFAULT_LIMITS, Limits
-from .registry import Registry, registry
 
 Body = bytes | bytearray | memoryview
 _MINIMAL_TEXT = 1_000

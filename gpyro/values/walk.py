@@ -13,12 +13,12 @@ from typing import Any, Final
 from gpyro.errors import SerializationError
 
 from .arrays import find_numpy
+from .classes import Entry, Registry
 from .codes import COUNTER, DEQUE, EXCEPTION, MAP, OBJECT, ORDERED_DICT, RAW_CODES
 from .exceptions import to_records
 from .guard import Limits
 from .objects import object_state
 from .refusal import Refused, explain
-from .registry import Entry, Registry
 from .special import SPECIAL_TYPES, Special
 
 OBJECT_TAG: Final = "object"

@@ -12,6 +12,7 @@ from typing import Any
 import gevent
 import gevent.socket
 
+from gpyro.errors import WireError
 from gpyro.net.channel import Channel
 from gpyro.net.hub import hub_state
 from gpyro.values import serializer_by_name
@@ -73,6 +74,8 @@ class Desk:
         self.closed: list[Any] = []
 
     def serve(self, channel: Channel, frame: Frame) -> None:
+        if frame[3] not in channel.served:
+            raise WireError(f"a call on session {frame[3]}, which is not open", "N3")
         call = Call(channel, frame)
         self.calls.append(call)
         if frame[0] != Kind.ONEWAY:

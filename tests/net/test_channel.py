@@ -273,8 +273,6 @@ def test_more_credit_than_was_taken_is_a_breach(given):
 @pytest.mark.parametrize(
     ("frames", "text"),
     [
-        (pack(Kind.CALL, 1, 9, b""), "session 9, which is not open"),
-        (pack(Kind.ONEWAY, 0, 9, b""), "session 9, which is not open"),
         (pack(Kind.CLOSE, 0, 9), "session 9 is not open"),
         (pack(Kind.OPEN, 0, 2, b"x"), "session id 2 is in use or of the wrong direction"),
         (pack(Kind.OPEN, 0, 1, b"x") * 2, "session id 1 is in use"),
@@ -317,14 +315,8 @@ def test_pings_of_a_peer_that_does_not_read_do_not_pile_up(desk):
     with channel_and_raw(desk, size=4096) as (channel, raw):
         for _ in range(40):
             raw.send(pack(Kind.PING, body=b"12345678") * 5000)
-        eventually(lambda: not raw_pending(raw))
-        assert channel.out.size <= 2 * HIGH_WATER
-
-
-def raw_pending(raw):
-    """Whether the kernel holds something that the other end has not read (always false soon)."""
-    turns(3)
-    return False
+        turns(5)
+        assert channel.out.size <= HIGH_WATER + 1000
 
 
 # Output
@@ -473,8 +465,8 @@ def test_what_is_cancelled_while_it_is_kept_back_never_starts():
         turns(5)
         answers = {frame[2]: frame for frame in (raw.read() for _ in range(3))}
         assert answers[5][4] == b"kept"
-        assert answers[3][0] == Kind.REJECTED or desk.calls[1].cancelled
-        assert b"cancelled" not in [one.frame[4] for one in desk.calls if not one.cancelled]
+        assert answers[3][0] == Kind.REJECTED
+        assert b"cancelled" not in [one.frame[4] for one in desk.calls]
         assert channel.in_calls == channel.in_bytes == 0
 
 
@@ -495,13 +487,18 @@ def test_a_session_may_end_while_a_call_of_it_is_kept_back():
 def test_what_a_method_left_behind_does_not_lose_its_answer():
     """A forgotten Timeout fires while the answer waits for room in the output."""
 
+    go = gevent.event.Event()
+
     def work(one):
+        go.wait()
         gevent.Timeout(0.01).start()
         one.channel.answer(one.frame, Kind.RESULT, bytes(2 * MIB))
 
     with channel_and_raw(Desk(work), size=8192) as (channel, raw):
         raw.open(1, "x")
         raw.send(pack(Kind.CALL, 1, 1) + pack(Kind.CALL, 3, 1))
+        eventually(lambda: len(channel.serving) == 2)
+        go.set()
         eventually(lambda: channel.out.size > HIGH_WATER)
         gevent.sleep(0.03)  # the time of the Timeout
         assert sorted(raw.read()[2] for _ in range(2)) == [1, 3]
@@ -549,20 +546,24 @@ def test_the_end_comes_in_the_moment_when_one_was_let_through(end):
 
 def test_the_end_answers_workers_that_wait_for_room():
     ended = []
+    go = gevent.event.Event()
 
     def work(one):
+        go.wait()
         one.channel.answer(one.frame, Kind.RESULT, bytes(2 * MIB))
         ended.append(one.frame[2])
 
     with channel_and_raw(Desk(work), size=8192) as (channel, raw):
         raw.open(1, "x")
         raw.send(b"".join(pack(Kind.CALL, number, 1) for number in (1, 3, 5)))
+        eventually(lambda: len(channel.serving) == 3)
+        go.set()
         eventually(lambda: channel.out.size > HIGH_WATER)
+        assert ended == [1]
         raw.close()
-        eventually(lambda: channel.closed)
-        eventually(lambda: 1 in ended)
-        turns(3)
-        assert channel.in_calls == len(channel.acceptor.calls) - len(ended)
+        eventually(lambda: len(ended) == 3)
+        assert channel.closed
+        assert channel.in_calls == 0
 
 
 def test_go_away_lets_running_calls_finish_and_no_new_ones_begin(desk):

@@ -24,7 +24,7 @@ class Derived(Base):
 @pytest.fixture(autouse=True)
 def own_registry(monkeypatch: pytest.MonkeyPatch) -> Registry:
     registry = Registry()
-    monkeypatch.setattr(sys.modules["gpyro.values.registry"], "registry", registry)
+    monkeypatch.setattr(sys.modules["gpyro.values.classes"], "registry", registry)
     return registry
 
 
@@ -130,7 +130,7 @@ def test_failing_functions_are_reported_with_the_path(own_registry: Registry) ->
     assert caught.value.path == "result['a'][0]"
     assert isinstance(caught.value.__cause__, KeyError)
     own_registry.register(Base, from_state=fail)
-    with pytest.raises(SerializationError, match=r"test_registry\.Base: no instance .* KeyError: 'why'"):
+    with pytest.raises(SerializationError, match=r"test_classes\.Base: no instance .* KeyError: 'why'"):
         codec.decode(codec.encode([(Base(1),)]))
 
 
