@@ -291,6 +291,9 @@ class Dispatcher:
 
     def _run_locked(self, call: Call, entry: ObjectEntry, body: bytes) -> tuple[int, bytes]:
         """Carry out a request of an object, or a daemon, whose calls must not overlap."""
+        channel, is_oneway = call.session.channel, call.frame[0] == _ONEWAY
+        # Read before it waits, since the caller of a one-way method does not.
+        request = self._read_call(call, entry, body) if is_oneway or call.frame[0] == _CALL else None
         held: list[CallLock] = []
         try:
             for lock in (self._gate, entry.lock):
@@ -302,17 +305,34 @@ class Dispatcher:
                 lock.release()
             raise Rejected(Rejection.REENTERED, str(error)) from None
         try:
-            if call.cancelled or call.session.channel.forked_away:  # while it waited for its turn
+            # While it waited for its turn, its caller may have gone.
+            unheard = channel.closed and not is_oneway and not call.answered
+            if call.cancelled or channel.forked_away or unheard:
                 raise Rejected(Rejection.CANCELLED, "cancelled before it began")
             if self.shared_storage is not None:
                 call.storage = self.shared_storage
                 call.storage.caller = call.session.caller
-            return self._perform(call, entry, body)
+            return self._perform(call, entry, body, request)
         finally:
             for lock in reversed(held):
                 lock.release()
 
-    def _perform(self, call: Call, entry: ObjectEntry, body: bytes) -> tuple[int, bytes]:
+    def _read_call(self, call: Call, entry: ObjectEntry, body: bytes) -> tuple[str, Any, Any]:
+        """Method and arguments of a call; if the method is a one-way one, its caller is answered."""
+        try:
+            method, arguments, keywords = call.session.channel.serializer.decode_call(body)
+        except SerializationError as error:
+            raise Rejected(Rejection.UNREADABLE, str(error)) from None
+        is_oneway = entry.members(entry.target()).methods.get(method)
+        if is_oneway is None:
+            raise self._unknown(entry, method)
+        if is_oneway and call.frame[0] == _CALL:
+            self._answer_early(call)
+        return method, arguments, keywords
+
+    def _perform(
+        self, call: Call, entry: ObjectEntry, body: bytes, request: tuple[str, Any, Any] | None = None
+    ) -> tuple[int, bytes]:
         """Carry out any request; gives the flags and the body of its answer."""
         kind = call.frame[0]
         serializer = call.session.channel.serializer
@@ -320,14 +340,9 @@ class Dispatcher:
         target = entry.target()
         members = entry.members(target)
         if kind in (_CALL, _ONEWAY):
-            try:
-                method, arguments, keywords = serializer.decode_call(body)
-            except SerializationError as error:
-                raise Rejected(Rejection.UNREADABLE, str(error)) from None
-            if method not in members.methods:
+            method, arguments, keywords = request or self._read_call(call, entry, body)
+            if method not in members.methods:  # the delegate was exchanged while the call waited
                 raise self._unknown(entry, method)
-            if kind == _CALL and members.methods[method]:
-                self._answer_early(call)
             if entry.dyncall:
                 flags = RIF_Varargs | RIF_Keywords
                 result = entry.obj.Pyro_dyncall(method, flags, (tuple(arguments), keywords))
@@ -367,6 +382,7 @@ class Dispatcher:
         """A method marked one-way: its caller need not wait."""
         channel = call.session.channel
         call.answered = True
+        call.chain = ()  # nobody in it waits for this call
         channel.answer(call.frame, _RESULT, channel.serializer.encode(None))
 
     # Errors

@@ -25,7 +25,7 @@ from gpyro.net.channel import Channel
 from gpyro.net.connect import ChannelTable, Destination
 from gpyro.net.hub import hub_state
 from gpyro.pyrouri import PyroURI
-from gpyro.tls import CURRENT_CALL
+from gpyro.tls import CURRENT_CALL, current_call
 from gpyro.wire import metadata
 from gpyro.wire.frames import FLAG_METADATA, Frame, Kind, Rejection, unpack_text
 
@@ -44,6 +44,14 @@ _VERDICTS: Final[dict[int, Callable[[str], Exception]]] = {
     Rejection.CANCELLED: CallRefusedError,
     Rejection.REENTERED: SynchronizationError,
 }
+
+
+def _with_chain(body: bytes) -> tuple[int, bytes]:
+    """Flags and body of a request: the call that it is made in says which objects it holds."""
+    call = current_call()
+    if call is None or not call.chain:
+        return 0, body
+    return FLAG_METADATA, metadata.prepend({metadata.CHAIN: list(call.chain)}, body)
 
 
 class ClientSession:
@@ -107,14 +115,14 @@ class RemoteObject:
         channel = session.channel
         serializer = channel.serializer
         body = serializer.encode_call(name, args, kwargs)
+        if name in self.oneway:
+            channel.send_oneway(session.id, body, 0, deadline)  # without chain, for the chain does not wait for it
+            return None
         flags = 0
         tree_locals = getattr(getcurrent(), "spawn_tree_locals", None)
         if tree_locals and (call := tree_locals.get(CURRENT_CALL)) is not None and call.chain:
             body = metadata.prepend({metadata.CHAIN: list(call.chain)}, body)
             flags = FLAG_METADATA
-        if name in self.oneway:
-            channel.send_oneway(session.id, body, flags, deadline)
-            return None
         answer = channel.request(_CALL, session.id, body, flags, deadline)
         if answer[0] == _RESULT:
             return serializer.decode(answer[4])
@@ -125,7 +133,8 @@ class RemoteObject:
         deadline = None if self.timeout is None else monotonic() + self.timeout
         session = self.session(deadline)
         channel = session.channel
-        answer = channel.request(kind, session.id, body(channel.serializer), 0, deadline)
+        flags, chained = _with_chain(body(channel.serializer))
+        answer = channel.request(kind, session.id, chained, flags, deadline)
         if answer[0] == _RESULT:
             return channel, answer
         raise self._failure(channel, answer)
@@ -174,8 +183,8 @@ class RemoteObject:
         """Ask the daemon which object has the name in a PYROLOC URI, and make it a PYRO URI."""
         session = ClientSession(channel, channel.open_session(INTERNAL_DAEMON_GUID.encode()))
         try:
-            body = channel.serializer.encode_call("ResolvePYROLOC", (uri.objectID,), {})
-            answer = channel.request(_CALL, session.id, body, 0, deadline)
+            flags, body = _with_chain(channel.serializer.encode_call("ResolvePYROLOC", (uri.objectID,), {}))
+            answer = channel.request(_CALL, session.id, body, flags, deadline)
             if answer[0] != _RESULT:
                 raise self._failure(channel, answer)
             guid = channel.serializer.decode(answer[4])

@@ -192,8 +192,7 @@ def test_callers_whose_connection_is_lost_while_waiting_do_not_hold_up_the_other
         assert isinstance(waiting.exception, PyroError)
         obj.go_on.set()
         assert (first.get(), after.get()) == ("first", "after")
-        assert obj.order[0] == "first"
-        assert obj.order[-1] == "after"
+        assert obj.order == ["first", "after"]
         for used in (proxy, lost):
             used._release()
 
@@ -264,6 +263,7 @@ class Chained(core.SynchronizedObjBase):
 
     def fan_out(self, target, count, through=None):
         calls = [gevent.spawn(through.go if through else target.go, [target] if through else []) for _ in range(count)]
+        gevent.joinall(calls)
         return [call.get() for call in calls]
 
     def oneway_to(self, target, path):
@@ -298,7 +298,7 @@ HOW = ["call", "spawn", "read", "write", "find"]
 
 @pytest.mark.parametrize("how", HOW)
 def test_a_chain_that_comes_back_gets_an_error_that_says_so(chained, how):
-    a, b, plain, first, second = chained
+    a, b, plain, _, _ = chained
     for path in ([a], [b, a], [plain, a], [b, plain, a], [b, b]):
         with gevent.Timeout(5), pytest.raises(SynchronizationError, match="wait for itself"):
             a.go(path, how)
@@ -331,9 +331,7 @@ def test_a_fan_out_that_comes_back_gets_its_errors(chained):
     assert a.go([b]) == "AB"
 
 
-def test_a_greenlet_that_outlives_its_call_may_come_back(chained):
-    a, b, _, first, _ = chained
-
+def test_a_greenlet_that_outlives_its_call_may_come_back():
     class Later(core.SynchronizedObjBase):
         def __init__(self):
             super().__init__()
@@ -362,7 +360,7 @@ def test_a_greenlet_that_outlives_its_call_may_come_back(chained):
 
 def test_a_oneway_call_that_comes_back_waits_its_turn(chained):
     # Nobody waits for it, so there is no dead stop.
-    a, b, _, first, second = chained
+    a, b, _, first, _ = chained
     with gevent.Timeout(10):
         assert a.oneway_to(b, [a]) == "went on"
         eventually(lambda: first.entered == 1)

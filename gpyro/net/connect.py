@@ -101,7 +101,7 @@ class Opening:
             channel = self.channel = Channel(
                 self._state, sock, address, Connection(True, client_hello(settings)), owner=self
             )
-            channel.start_timer(settings.PYRO_CONNECT_TIMEOUT, lambda: channel.close("no answer to the hello"))
+            channel.start_timer(max(0.0, deadline - monotonic()), lambda: channel.close("no answer to the hello"))
             channel.send(channel.wire.hello())
             channel.flush()
         except ProtocolError as error:

@@ -111,6 +111,12 @@ class HubState:
             except BaseException as error:
                 self.escaped(error)
 
+    def forget(self, stream: FrameStream) -> None:
+        """A stream was closed."""
+        self.streams.discard(stream)
+        if self._flushed_last is stream:
+            self._flushed_last = None
+
     def flush_soon(self, stream: FrameStream) -> None:
         """Flush a stream that dealt with what it read, together with others of this turn of the loop."""
         unflushed = self._unflushed

@@ -175,7 +175,8 @@ class Listener:
     def channel_closed(self, channel: Channel) -> None:
         """One less."""
         self.channels.discard(channel)
-        if channel.reason and channel.wire.state is not State.ESTABLISHED and not self.closed:
+        # Of one that was refused, or broke a rule, the log already tells.
+        if channel.wire.state is State.HELLO and not self.closed:
             self._warn("ended", "connection from %s ended before its hello: %s", channel.address, channel.reason)
 
     def _warn(self, key: str, text: str, *arguments: object) -> None:

@@ -317,7 +317,7 @@ class FrameStream:
         self._stop_watchers()
         self.sock.close()
         self._backlog = None
-        self.state.streams.discard(self)
+        self.state.forget(self)
         if not self.dismissed:
             self.on_end()
 

@@ -7,8 +7,8 @@ for it. They keep no other state, so calls may overlap as they like.
 
 from __future__ import annotations
 
-from _thread import get_ident
 from collections.abc import Callable
+from contextvars import ContextVar
 from itertools import count
 from typing import Any, Final
 
@@ -48,18 +48,25 @@ _ROWS: Final[dict[int, Special]] = {row.code: row for row in (*SPECIAL_TYPES.val
 Default = Callable[[Any], Any]
 ExtHook = Callable[[int, bytes], Any]
 
-# What a hook raised, by thread (by greenlet, where threads are patched), until the call that it was for returns.
-_raised: dict[int, BaseException] = {}
-
-
+# What a hook raised, until the call that it was for returns. Threads and greenlets have contexts of their own.
+_raised: Final[ContextVar[BaseException | None]] = ContextVar("gpyro.values.raised", default=None)
 # The last number is another one than before if an extension value whose payload is no msgpack was packed meanwhile.
 raw_packed: Final = [0]
 _next_number: Final = count(1).__next__
 
 
 def take_raised() -> BaseException | None:
-    """What a hook of this thread raised in the call that has just failed, if it was a hook that failed."""
-    return _raised.pop(get_ident(), None)
+    """What a hook raised in the call that has just failed, if it was a hook that failed."""
+    error = _raised.get()
+    if error is not None:
+        _raised.set(None)
+    return error
+
+
+def _note_raised(error: BaseException) -> None:
+    # Hooks in hooks fail one after the other; the innermost one, which is the first, knows why.
+    if _raised.get() is None:
+        _raised.set(error)
 
 
 def make_default(registry: Registry, limits: Limits) -> Default:
@@ -100,7 +107,7 @@ def _default(registry: Registry, limits: Limits, deeper: Default, level: int) ->
             if checked and len(data) > wire_depth and container_bound(data) > wire_depth:
                 raise Refused("so deep a nesting may need the walk")
         except BaseException as error:
-            _raised.setdefault(get_ident(), error)
+            _note_raised(error)
             raise
         return Ext(code, data)
 
@@ -150,8 +157,7 @@ def _ext_hook(registry: Registry, limits: Limits, deeper: ExtHook | None, checke
                 return from_records(state, registry)
             raise SerializationError(f"extension type {code} is unknown")
         except BaseException as error:
-            # Nested hooks fail one after the other; the innermost one knows why.
-            _raised.setdefault(get_ident(), error)
+            _note_raised(error)
             raise
 
     inner = ext_hook if deeper is None else deeper

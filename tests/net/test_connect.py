@@ -59,7 +59,9 @@ class Port:
     """A listening socket that does with each connection what it is told."""
 
     def __init__(self, serve=None):
-        self.sock = gevent.socket.create_server(("127.0.0.1", 0))
+        self.sock = gevent.socket.socket()
+        self.sock.bind(("127.0.0.1", 0))
+        self.sock.listen()
         self.port = self.sock.getsockname()[1]
         self.serve = serve
         self.connections = []
@@ -142,7 +144,7 @@ def test_what_differs_does_not_share(daemon, obj):
     eventually(lambda: len(daemon.connections) == 3)
 
 
-def test_other_settings_do_not_share(daemon, obj, monkeypatch):
+def test_other_settings_do_not_share(daemon, obj):
     first = daemon.getProxyForObj(obj)
     before = config.PYRO_SERIALIZER
     config.PYRO_SERIALIZER = "json,msgpack"
@@ -164,13 +166,6 @@ def test_a_private_channel_closes_with_its_proxy(daemon, obj):
     proxy.echo(1)
     del proxy
     eventually(lambda: not daemon.connections)
-
-
-def lingering(monkeypatch, seconds):
-    monkeypatch.setenv("PYRO_CHANNEL_LINGER", str(seconds))
-    before = config.PYRO_CHANNEL_LINGER
-    config.PYRO_CHANNEL_LINGER = seconds
-    return before
 
 
 @pytest.fixture
@@ -256,7 +251,7 @@ def test_a_refused_connection():
         open_channel(to(port))
 
 
-def test_an_unresolvable_host(monkeypatch):
+def test_an_unresolvable_host():
     with pytest.raises(NotSentError, match=r"cannot resolve host 'no-such-host\.invalid': \w+"):
         open_channel(to(7766, "no-such-host.invalid"))
 

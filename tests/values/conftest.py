@@ -16,4 +16,4 @@ def _nothing_left() -> Iterator[None]:
     threads = threading.active_count()
     yield
     assert threading.active_count() == threads
-    assert not packing._raised
+    assert packing._raised.get() is None
