@@ -40,6 +40,7 @@ class PYROAdapter:
             ConnectionDeniedError: the server is there and refuses.
         """
         self._proxy._release()
+        last: ProtocolError | None = None
         for left in range(tries - 1, -1, -1):
             try:
                 self._proxy._remote.session(self._deadline())

@@ -121,6 +121,7 @@ class Dispatcher:
     Attributes:
         entries: the connected objects by id.
         draining: new calls are refused.
+        unheard: calls that run although their caller was answered, for their method is a one-way one.
         on_activity: called in the hub once, when next a session is opened or a request arrives.
     """
 
@@ -128,6 +129,7 @@ class Dispatcher:
         self.settings = settings
         self.entries: dict[str, ObjectEntry] = {}
         self.draining = False
+        self.unheard = 0
         self.on_activity: Callable[[], None] | None = None
         self._init_tls: Callable[[LocalStorage], object] | None = None
         # One call at a time, with one storage for all, where calls of the daemon must not overlap.
@@ -268,6 +270,7 @@ class Dispatcher:
             channel.oneway_done(frame)
             return
         if call.answered:
+            self.unheard -= 1
             return
         channel.answer(frame, kind, answer, flags)
 
@@ -382,6 +385,7 @@ class Dispatcher:
         """A method marked one-way: its caller need not wait."""
         channel = call.session.channel
         call.answered = True
+        self.unheard += 1
         call.chain = ()  # nobody in it waits for this call
         channel.answer(call.frame, _RESULT, channel.serializer.encode(None))
 

@@ -6,8 +6,7 @@ Makes objects reachable for other processes, with connections and calls as green
 from __future__ import annotations
 
 import os
-import signal
-import threading
+import pickle
 import time
 import weakref
 from collections.abc import Callable, Iterable
@@ -31,11 +30,16 @@ from gpyro.net.stream import READ
 from gpyro.objects import ObjBase
 from gpyro.proxy import DynamicProxy, DynamicProxyWithAttrs
 from gpyro.pyrouri import PyroURI
+from gpyro.termination import answered_by
 from gpyro.tls import LocalStorage, getLocalStorage
 from gpyro.util import log
 
 DRAIN_INTERVAL = 0.02
 """Seconds between looks at the running calls while a daemon drains."""
+
+
+PATIENCE = 1.0
+"""Seconds beyond the grace that `Daemon.stop` waits for the loop of another thread."""
 
 
 def _always() -> bool:
@@ -131,7 +135,7 @@ class Daemon:
         return f"<Daemon at {self.hostname}:{self.port} {state}>"
 
     def __reduce__(self) -> Any:
-        raise TypeError("a daemon cannot be pickled or copied")
+        raise pickle.PicklingError("no access to the daemon")
 
     # Objects
 
@@ -329,25 +333,28 @@ class Daemon:
         others = list(others)
         if others and callback is None:
             raise ProtocolError("callback required")
+        if self._stop_asked:  # before the loop began, as in another thread
+            self.stop()
+            return
         state = self._attach()
         self._woken = woken = Event()
         self._looping = True
         self._listener.on_forked = woken.set  # a child has nothing to serve: its copy of this loop ends
-        restore = self._answer_sigterm()
         watchers = [state.loop.io(_descriptor(thing), READ) for thing in others]
         ready: list[Any] = []
         try:
-            while not self._stop_asked and not self._closed and os.getpid() == self._process and condition():
-                for watcher, thing in zip(watchers, others, strict=True):
-                    watcher.start(self._other_ready, watcher, thing, ready)
-                if condition is not _always:
-                    self._dispatcher.on_activity = woken.set
-                woken.wait(timeout)
-                woken.clear()
-                if ready and callback is not None:
-                    found = ready[:]
-                    ready.clear()
-                    callback(found)
+            with answered_by(self.shutdown, state.hub.main_hub):
+                while not self._stop_asked and not self._closed and os.getpid() == self._process and condition():
+                    for watcher, thing in zip(watchers, others, strict=True):
+                        watcher.start(self._other_ready, watcher, thing, ready)
+                    if condition is not _always:
+                        self._dispatcher.on_activity = woken.set
+                    woken.wait(timeout)
+                    woken.clear()
+                    if ready and callback is not None:
+                        found = ready[:]
+                        ready.clear()
+                        callback(found)
         finally:
             self._looping = False
             self._woken = None
@@ -356,7 +363,6 @@ class Daemon:
             for watcher in watchers:
                 watcher.stop()
                 watcher.close()
-            restore()
         if self._stop_asked and os.getpid() == self._process:
             self.stop()
 
@@ -365,16 +371,6 @@ class Daemon:
         ready.append(thing)
         if self._woken is not None:
             self._woken.set()
-
-    def _answer_sigterm(self) -> Callable[[], None]:
-        """Let SIGTERM drain while the loop runs, if the program left it alone; gives what undoes that."""
-        if (
-            threading.current_thread() is not threading.main_thread()
-            or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL
-        ):
-            return _nothing
-        signal.signal(signal.SIGTERM, lambda number, frame: self.shutdown())
-        return lambda: _restore_sigterm()
 
     def shutdown(self, disconnect: bool = False) -> None:
         """Ask the loop to end: running calls are finished, new ones refused. Does not wait, works from anywhere.
@@ -403,13 +399,22 @@ class Daemon:
     def stop(self, grace: float | None = None) -> None:
         """Stop serving: accept no more, tell the clients, finish running calls, then close. May be called again.
 
+        In another thread than the daemon's it waits there until that is done.
+
         Args:
             grace: seconds that running calls get; None for PYRO_DRAIN_TIMEOUT.
         """
         if self._closed:
             return
         state = self._state
-        if state is None or state is not hub_state():
+        if state is None or state.closed or os.getpid() != self._process:
+            self.closedown()
+            return
+        grace = self.settings.PYRO_DRAIN_TIMEOUT if grace is None else grace
+        if state is not hub_state():
+            over = Event()
+            state.call_soon(lambda: state.start(lambda first, second: (self.stop(grace), over.set())))
+            over.wait(grace + PATIENCE)
             self.closedown()
             return
         if self._stopping is not None:
@@ -420,8 +425,10 @@ class Daemon:
             self._listener.stop_accepting()
             self._dispatcher.draining = True
             self._listener.say_goodbye()
-            limit = time.monotonic() + (self.settings.PYRO_DRAIN_TIMEOUT if grace is None else grace)
-            while any(channel.serving or channel.in_calls or channel.out.size for channel in self._listener.channels):
+            limit = time.monotonic() + grace
+            while self._dispatcher.unheard or any(
+                channel.serving or channel.in_calls or channel.out.size for channel in self._listener.channels
+            ):
                 left = limit - time.monotonic()
                 if left <= 0:
                     break
@@ -469,11 +476,3 @@ class Daemon:
 
 def _descriptor(thing: Any) -> int:
     return thing if isinstance(thing, int) else int(thing.fileno())
-
-
-def _nothing() -> None:
-    pass
-
-
-def _restore_sigterm() -> None:
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)

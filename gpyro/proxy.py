@@ -148,7 +148,7 @@ class DynamicProxy:
         raise AttributeError(f"cannot delete {name!r} of a remote object")
 
     def __dir__(self) -> list[str]:
-        own = (name for name in dir(type(self)) if name.startswith("_set") or not name.startswith("_"))
+        own = (name for name in dir(type(self)) if name.startswith(("_set", "_release")) or name[0] != "_")
         return sorted(own)
 
     def __repr__(self) -> str:

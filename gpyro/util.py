@@ -5,82 +5,27 @@ from __future__ import annotations
 import linecache
 import logging
 import math
-import re
 import reprlib
 import sys
 import time
 import traceback
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator
 from types import FrameType, TracebackType
 from typing import Any, Final
 
 from gpyro.configuration import config
-from gpyro.constants import TRACEBACK_ATTRIBUTE
 from gpyro.errors import ConfigurationError
+from gpyro.remote_traceback import CONTROL, is_remote_note, notes_of, remote_lines, remote_note
 
 log: Final = logging.getLogger("gpyro")
 """The library's logger. It writes nowhere until the program says where."""
 log.addHandler(logging.NullHandler())
-
-REMOTE_HEADER: Final = " +--- This exception occured remotely (Pyro) - Remote traceback:"
-REMOTE_FOOTER: Final = " +--- End of remote traceback"
 
 _CAUSED_BY: Final = "\nThe above exception was the direct cause of the following exception:\n\n"
 _DURING: Final = "\nDuring handling of the above exception, another exception occurred:\n\n"
 _MAX_FRAMES: Final = 50
 _MAX_LOCALS: Final = 50
 _MAX_CHAIN: Final = 20
-_CONTROL: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
-
-
-# ---- the remote traceback of an exception
-
-
-def remote_note(lines: Sequence[str]) -> str:
-    """Frame the lines of a remote traceback as the text of an exception note.
-
-    Control characters are written out: the lines are the peer's, and a terminal would obey them.
-    """
-    framed = [REMOTE_HEADER]
-    for line in "\n".join(line.removesuffix("\n") for line in lines).split("\n"):
-        framed.append(" | " + _CONTROL.sub(lambda found: ascii(found.group())[1:-1], line))
-    return "\n".join([*framed, REMOTE_FOOTER])
-
-
-def attach_remote_traceback(exc: BaseException, lines: Sequence[str]) -> None:
-    """Give an exception the traceback it had on the other side, as attribute and as note.
-
-    It takes the place of an earlier one: an exception that passed two servers shows what the nearer one sent, in which
-    the farther one's is framed.
-    """
-    notes = [note for note in _notes_of(exc) if not _is_remote(note)]
-    # Past the class's own __setattr__: a frozen dataclass may be an exception too.
-    BaseException.__setattr__(exc, TRACEBACK_ATTRIBUTE, list(lines))
-    BaseException.__setattr__(exc, "__notes__", [*notes, remote_note(lines)])
-
-
-def _is_remote(note: object) -> bool:
-    return isinstance(note, str) and note.startswith(REMOTE_HEADER)
-
-
-def _notes_of(exc: BaseException | None) -> list[Any]:
-    notes = _attribute(exc, "__notes__")
-    return list(notes) if isinstance(notes, list | tuple) else []
-
-
-def _remote_lines(exc: BaseException | None) -> list[str]:
-    lines = _attribute(exc, TRACEBACK_ATTRIBUTE)
-    if isinstance(lines, str):
-        return lines.splitlines()
-    return [line for line in lines if isinstance(line, str)] if isinstance(lines, list | tuple) else []
-
-
-def _attribute(exc: BaseException | None, name: str) -> Any:
-    # An exception class may compute its attributes, and fail.
-    try:
-        return getattr(exc, name, None)
-    except Exception:
-        return None
 
 
 # ---- Pyro's functions
@@ -98,8 +43,8 @@ def getPyroTraceback(
     if exc_obj is None:
         exc_obj = sys.exc_info()[1]
     lines = _format(exc_type, exc_obj, exc_trb, None, keep_remote=False)
-    remote = next((note for note in reversed(_notes_of(exc_obj)) if _is_remote(note)), None)
-    if remote is None and (own := _remote_lines(exc_obj)):
+    remote = next((note for note in reversed(notes_of(exc_obj)) if is_remote_note(note)), None)
+    if remote is None and (own := remote_lines(exc_obj)):
         remote = remote_note(own)
     if remote is not None:
         lines.extend(line + "\n" for line in remote.split("\n"))
@@ -192,11 +137,11 @@ def _chain(exc: BaseException) -> Iterator[tuple[BaseException, str]]:
 
 def _settle_notes(whole: traceback.TracebackException, exc: BaseException, keep_remote: bool) -> None:
     """Make the remote traceback one note at the end of what will be printed, or no note."""
-    notes = _notes_of(exc)
-    remote = [note for note in notes if _is_remote(note)][-1:]
-    if not remote and (lines := _remote_lines(exc)):
+    notes = notes_of(exc)
+    remote = [note for note in notes if is_remote_note(note)][-1:]
+    if not remote and (lines := remote_lines(exc)):
         remote = [remote_note(lines)]
-    others = [note for note in notes if not _is_remote(note)]
+    others = [note for note in notes if not is_remote_note(note)]
     whole.__notes__ = others + (remote if keep_remote else [])
     for part, member in zip(whole.exceptions or (), getattr(exc, "exceptions", ()), strict=False):
         _settle_notes(part, member, keep_remote=True)
@@ -285,7 +230,7 @@ def safe_repr(value: object) -> str:
         text = _short.repr(value)
     except Exception as error:
         return f"<{type(value).__name__}, whose repr raised {type(error).__name__}>"
-    text = _CONTROL.sub("?", text).replace("\n", " ")
+    text = CONTROL.sub("?", text).replace("\n", " ")
     return text if len(text) <= MAX_REPR else text[: MAX_REPR - 3] + "..."
 
 

@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parent.parent / "gpyro"
 # A module or package (with all that is in it): its floor. The longest name that fits counts.
 FLOORS = {
     "gpyro": 7,
-    **dict.fromkeys(["gpyro.errors", "gpyro.constants", "gpyro.uri", "gpyro.guid"], 0),
+    **dict.fromkeys(["gpyro.errors", "gpyro.constants", "gpyro.remote_traceback", "gpyro.uri", "gpyro.guid"], 0),
     **dict.fromkeys(["gpyro.wire", "gpyro.values", "gpyro.auth", "gpyro.exposure"], 1),
     **dict.fromkeys(["gpyro.configuration", "gpyro.util", "gpyro.deadline"], 2),
     "gpyro.net": 3,

@@ -16,17 +16,8 @@ from hypothesis import strategies as st
 from gpyro import util
 from gpyro.configuration import Config
 from gpyro.constants import TRACEBACK_ATTRIBUTE
-from gpyro.util import (
-    REMOTE_FOOTER,
-    REMOTE_HEADER,
-    RateLimitedLog,
-    attach_remote_traceback,
-    excepthook,
-    formatTraceback,
-    getPyroTraceback,
-    remote_note,
-    safe_repr,
-)
+from gpyro.remote_traceback import REMOTE_FOOTER, REMOTE_HEADER, attach_remote_traceback, remote_note
+from gpyro.util import RateLimitedLog, excepthook, formatTraceback, getPyroTraceback, safe_repr
 
 REMOTE = ["Traceback (most recent call last):\n", '  File "far.py", line 1, in work\n', "ZeroDivisionError: far\n"]
 FRAMED = (
@@ -436,8 +427,8 @@ def test_excepthook_without_stderr(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_excepthook_in_a_program() -> None:
     program = (
-        "import sys, gpyro.util as u\nsys.excepthook = u.excepthook\n"
-        "e = KeyError('x')\nu.attach_remote_traceback(e, ['far\\n'])\nraise e\n"
+        "import sys, gpyro.remote_traceback as r, gpyro.util as u\nsys.excepthook = u.excepthook\n"
+        "e = KeyError('x')\nr.attach_remote_traceback(e, ['far\\n'])\nraise e\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", program],

@@ -122,7 +122,7 @@ class Opening:
             return
         peer = channel.wire.peer
         assert peer is not None
-        channel.establish(serializer_by_name(peer.serializers[0]))
+        channel.establish(serializer_by_name(peer.serializers[0], self.destination.settings.PYRO_MAX_MESSAGE))
         self._settle(channel)
 
     def channel_idle(self, channel: Channel) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 import weakref
 from collections import deque
 from collections.abc import Callable
@@ -249,13 +250,19 @@ class HubState:
         self.process = os.getpid()
         self._calls.clear()
         self._reports.clear()
-        inherited: list[Any] = [*self.streams, *self.listeners, *self._parts.values()]
+        holding: list[Any] = [*self.streams, *self.listeners]
+        inherited: list[Any] = [*holding, *self._parts.values()]
         self.streams.clear()
         self.listeners.clear()
         self._parts.clear()
         for thing in inherited:
             thing.forked()
-        self.loop.run_callback(_close_inherited, inherited)
+        if self.hub is get_hub_if_exists():
+            self.loop.run_callback(_close_inherited, inherited)
+            return
+        # Of the thread of this loop there is nothing in this process but its descriptors.
+        for thing in holding:
+            thing.close_descriptors()
 
 
 def limit(seconds: float | None) -> Timeout:
@@ -264,6 +271,7 @@ def limit(seconds: float | None) -> Timeout:
 
 
 _ATTRIBUTE = "gpyro_state"
+_is_finalizing = sys.is_finalizing
 
 
 class _ThreadEnd:
@@ -274,7 +282,8 @@ class _ThreadEnd:
         self.owns_hub = owns_hub
 
     def __del__(self) -> None:
-        if self.state.process != os.getpid():
+        # When the process ends, what its threads left behind is cleared away in the main thread, without a greenlet.
+        if self.state.process != os.getpid() or _is_finalizing():
             return
         hub = self.state.hub
         # gevent's own thread-local may be gone already; what closes here must not make a second hub.
@@ -303,9 +312,29 @@ def _make_state(owns_hub: bool) -> HubState:
     hub = get_hub()
     state = HubState(hub)
     setattr(hub, _ATTRIBUTE, state)
+    _end_with(hub)
     if not hub.main_hub:
         _thread_local.end = _ThreadEnd(state, owns_hub)
     return state
+
+
+def _end_with(hub: Hub) -> None:
+    """Have gpyro's state closed when somebody else, such as gevent's thread pool, destroys the hub.
+
+    Afterwards would be too late: the watchers cannot be stopped without their loop.
+    """
+    if "destroy" in hub.__dict__:
+        return
+    destroy = hub.destroy
+
+    def destroy_with_state(destroy_loop: bool | None = None) -> None:
+        del hub.destroy
+        state: HubState | None = getattr(hub, _ATTRIBUTE, None)
+        if state is not None and state.process == os.getpid():
+            state.close()
+        destroy(destroy_loop)
+
+    hub.destroy = destroy_with_state  # type: ignore[method-assign]
 
 
 def _close_inherited(things: list[Any]) -> None:

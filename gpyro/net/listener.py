@@ -160,7 +160,7 @@ class Listener:
             self._refuse(channel, Refusal.SERIALIZER, f"no common serializer: accepted {accepted}; offered {offered}")
         else:
             if name not in self._answers:
-                self._answers[name] = (replace(self._hello, serializers=(name,)), serializer_by_name(name))
+                self._answers[name] = (replace(self._hello, serializers=(name,)), serializer_by_name(name, self.settings.PYRO_MAX_MESSAGE))
             answer, serializer = self._answers[name]
             channel.send(channel.wire.welcome(answer))
             channel.establish(serializer)
@@ -213,6 +213,10 @@ class Listener:
             if watcher is not None:
                 watcher.stop()
                 watcher.close()
+        self.close_descriptors()
+
+    def close_descriptors(self) -> None:
+        """Also in the child of a fork, where the loop is another thread's."""
         self.sock.close()
         if self._reserve >= 0:
             os.close(self._reserve)

@@ -337,6 +337,10 @@ class FrameStream:
     def close_inherited(self) -> None:
         """In the child of a fork, when its loop is its own: let go of the descriptor."""
         self._stop_watchers()
+        self.close_descriptors()
+
+    def close_descriptors(self) -> None:
+        """In the child of a fork, where the loop is another thread's: let go of the descriptor and nothing else."""
         self.sock.close()
 
 

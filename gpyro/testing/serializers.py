@@ -17,6 +17,7 @@ import pytest
 
 from gpyro import errors
 from gpyro.constants import TRACEBACK_ATTRIBUTE
+from gpyro.remote_traceback import remote_note
 from gpyro.values import Limits, Serializer
 
 from .samples import (
@@ -121,7 +122,7 @@ class SerializerContract:
         assert getattr(error, TRACEBACK_ATTRIBUTE) == ["Traceback\n", "  line\n"]
         notes = error.__notes__
         assert notes[0] == "a note"
-        assert "Traceback\n  line" in notes[1]
+        assert notes[1] == remote_note(["Traceback\n", "  line\n"])
 
     @pytest.mark.parametrize("cls", [SystemExit, KeyboardInterrupt, GeneratorExit, UnregisteredError])
     def test_other_errors_arrive_as_remote_errors(self, codec: Serializer, cls: type[BaseException]) -> None:
@@ -232,8 +233,8 @@ class SerializerContract:
             small.decode(safe.encode([[] for _ in range(1_000)]))
 
     def test_keys_of_one_hash_are_limited(self, safe: Serializer) -> None:
-        keys = [number * (2**61 - 1) for number in range(1_002)]
-        for value in (dict.fromkeys(keys[:1_000]), set(keys[:1_000])):
+        keys = [number * (2**61 - 1) for number in range(102)]
+        for value in (dict.fromkeys(keys[:100]), set(keys[:100])):
             assert safe.decode(safe.encode(value)) == value
         refused: tuple[Any, ...] = (dict.fromkeys(keys), set(keys), frozenset(keys), {(key,): 0 for key in keys})
         for value in refused:

@@ -13,11 +13,11 @@ from typing import Any, Final, NamedTuple
 from gpyro import errors
 from gpyro.constants import TRACEBACK_ATTRIBUTE
 from gpyro.errors import ProtocolError, PyroError, RemoteError, SerializationError
+from gpyro.remote_traceback import is_remote_note
 
 from .classes import Registry
 from .refusal import Refused, explain
 
-NOTE_HEADER: Final = "Remote traceback:\n"
 MAX_CHAIN: Final = 10
 MAX_RECORDS: Final = 1_000
 _MAX_TEXT: Final = 100_000
@@ -228,7 +228,7 @@ def _notes(error: BaseException) -> list[str]:
     if not isinstance(notes, (list, tuple)):
         return []
     # The remote traceback of an earlier hop is part of the traceback that this hop adds.
-    return [str.__str__(note) for note in notes if isinstance(note, str) and not note.startswith(NOTE_HEADER)]
+    return [str.__str__(note) for note in notes if isinstance(note, str) and not is_remote_note(note)]
 
 
 def safe_text(error: BaseException) -> str:

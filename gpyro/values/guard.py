@@ -36,7 +36,7 @@ class Limits:
 
     max_bytes: int = 16 * 1024 * 1024
     max_containers: int = 250_000
-    max_hash_collisions: int = 1_000
+    max_hash_collisions: int = 100
     max_depth: int = 100
 
     @property

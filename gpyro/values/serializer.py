@@ -6,11 +6,11 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
-from gpyro.constants import TRACEBACK_ATTRIBUTE
 from gpyro.errors import SerializationError
+from gpyro.remote_traceback import attach_remote_traceback
 
 from .classes import Registry, registry
-from .exceptions import NOTE_HEADER, Record, from_records, safe_text, to_records, wire_name
+from .exceptions import Record, from_records, safe_text, to_records, wire_name
 from .guard import DEFAULT_LIMITS, Limits
 
 Body = bytes | bytearray | memoryview
@@ -137,10 +137,7 @@ class Serializer(ABC):
             raise
         except Exception as failure:
             raise SerializationError(f"the bytes are no error: {failure}") from failure
-        if lines:
-            error.add_note(NOTE_HEADER + "".join(lines).rstrip("\n"))
-        # A class may refuse attributes that it does not know.
-        vars(error)[TRACEBACK_ATTRIBUTE] = lines
+        attach_remote_traceback(error, lines)
         return error
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from gpyro import errors
+from gpyro.remote_traceback import remote_note
 from gpyro.testing.samples import AppError, Unregistered, UnregisteredError, registry_of_samples, same
 from gpyro.values import JsonSerializer, MsgpackSerializer, Registry, Serializer, exceptions
 
@@ -198,7 +199,7 @@ def test_a_group_whose_members_go_round_in_circles() -> None:
 def test_a_second_hop_adds_no_second_copy_of_the_first_traceback() -> None:
     first = CODEC.decode_error(CODEC.encode_error(ValueError(1), ["first\n"]))
     second = CODEC.decode_error(CODEC.encode_error(first, ["second\n"]))
-    assert second.__notes__ == ["Remote traceback:\nsecond"]
+    assert second.__notes__ == [remote_note(["second\n"])]
     assert second.remote_stacktrace == ["second\n"]
 
 

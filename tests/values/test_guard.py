@@ -11,9 +11,9 @@ from gpyro.values import Limits, MsgpackSerializer, guard
 from gpyro.values.codes import BIG_INT, TUPLE
 
 
-def test_the_limits_are_those_of_the_design() -> None:
+def test_the_limits_are_the_documented_ones() -> None:
     limits = Limits()
-    assert (limits.max_bytes, limits.max_containers, limits.max_hash_collisions) == (16 * 1024 * 1024, 250_000, 1_000)
+    assert (limits.max_bytes, limits.max_containers, limits.max_hash_collisions) == (16 * 1024 * 1024, 250_000, 100)
 
 
 @pytest.mark.parametrize(
