@@ -412,10 +412,7 @@ class Daemon:
             return
         grace = self.settings.PYRO_DRAIN_TIMEOUT if grace is None else grace
         if state is not hub_state():
-            over = Event()
-            state.call_soon(lambda: state.start(lambda first, second: (self.stop(grace), over.set())))
-            over.wait(grace + PATIENCE)
-            self.closedown()
+            self._stop_there(state, grace)
             return
         if self._stopping is not None:
             self._stopping.wait()
@@ -426,9 +423,7 @@ class Daemon:
             self._dispatcher.draining = True
             self._listener.say_goodbye()
             limit = time.monotonic() + grace
-            while self._dispatcher.unheard or any(
-                channel.serving or channel.in_calls or channel.out.size for channel in self._listener.channels
-            ):
+            while self._busy():
                 left = limit - time.monotonic()
                 if left <= 0:
                     break
@@ -436,6 +431,23 @@ class Daemon:
         finally:
             self.closedown()
             stopped.set()
+
+    def _busy(self) -> bool:
+        """Whether calls run, or answers are not sent yet."""
+        channels = self._listener.channels
+        return self._dispatcher.unheard > 0 or any(one.serving or one.in_calls or one.out.size for one in channels)
+
+    def _stop_there(self, state: HubState, grace: float) -> None:
+        """Stop from another thread than that of the daemon's hub."""
+        over = Event()
+
+        def stop(first: Any, second: Any) -> None:
+            self.stop(grace)
+            over.set()
+
+        state.call_soon(lambda: state.start(stop))
+        over.wait(grace + PATIENCE)
+        self.closedown()
 
     def closedown(self, nolog: int = 0) -> None:
         """Close at once: the listening socket and all connections. May be called again, and from any thread."""

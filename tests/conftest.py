@@ -11,6 +11,7 @@ from typing import Any
 import gevent
 import gevent.socket
 import pytest
+from gevent.threadpool import _WorkerGreenlet
 from greenlet import greenlet
 
 from gpyro.net.hub import hub_state
@@ -27,11 +28,19 @@ def _warm_up() -> None:
 
 
 def _greenlets() -> dict[int, greenlet]:
+    """The living greenlets of this thread; those of gevent's thread pool live as long as it likes."""
     hub = gevent.get_hub()
     mine = {}
     for thing in gc.get_objects():
-        # The type, since isinstance asks what stands in for an object, and a dead weak proxy raises then.
-        if issubclass(type(thing), greenlet) and thing and not thing.dead and thing is not hub:
+        if (
+            # By its type, since isinstance asks what a weak proxy stands for, and a dead one raises.
+            issubclass(type(thing), greenlet)
+            and thing
+            and not thing.dead
+            and thing.parent is not None
+            and thing is not hub
+            and not isinstance(thing, _WorkerGreenlet)
+        ):
             mine[id(thing)] = thing
     return mine
 
@@ -66,14 +75,14 @@ def _nothing_left(request: pytest.FixtureRequest) -> Iterator[None]:
     close_hub()
     gc.collect()
     left: list[Any] = list(unfinished)
-    while time.monotonic() < until:
+    while True:
         new = {number: what for number, what in descriptors().items() if number not in descriptors_before}
         alive = [thing for number, thing in _greenlets().items() if number not in greenlets_before]
-        if not new and not alive:
+        if not (new or alive) or time.monotonic() > until:
             break
         turns()
         gc.collect()
-    else:
+    if new or alive:
         left += [f"descriptor {number} {what}" for number, what in new.items()]
         left += [f"{thing!r}{' of a call' if isinstance(thing, Worker) else ''}" for thing in alive]
     if left:

@@ -26,6 +26,7 @@ class Program:
 
     def __init__(self, code: str, *arguments: str, patched: bool, environment: dict[str, str] | None) -> None:
         prelude = (_PATCH if patched else "") + _CTRL_C
+        environment = {"GPYRO_PORT": "0", **(environment or {})}  # ports that the system chooses
         self.process = start_python(prelude + textwrap.dedent(code), *arguments, environment=environment)
         self._read = b""
 

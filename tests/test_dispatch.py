@@ -227,7 +227,7 @@ def test_every_exception_is_answered_and_the_server_goes_on(name):
             assert text in str(raised.value)
             assert type(raised.value) is kind or kind is Exception
             assert proxy.work() == beside.work() == "worked"
-        calls = [gevent.spawn(method, name) for _ in range(20) for method in (proxy.leave, proxy.later)]
+        calls = [gevent.spawn(method, name) for _ in range(5) for method in (proxy.leave, proxy.later)]
         gevent.joinall(calls)
         assert all(isinstance(call.exception, kind) for call in calls)
         assert len(daemon.connections) == 1

@@ -21,6 +21,9 @@ SERVER = """
     from gpyro import core
 
     path, fork, child, base = sys.argv[1:]
+    if fork != "unpatched os.fork":
+        # gevent does it after its first fork, when a child that ends at once may have sent its signal already.
+        gevent.get_hub().loop.install_sigchld()
     fork, waitpid = (gevent.os.fork, gevent.os.waitpid) if "gevent" in fork else (os.fork, os.waitpid)
     main = os.getpid()
     diary = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)

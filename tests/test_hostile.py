@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import random
 import socket
 import ssl
@@ -14,36 +13,14 @@ import pytest
 
 from gpyro import core
 from gpyro.configuration import config
-from gpyro.errors import PyroError, SerializationError
+from gpyro.errors import PyroError
 from gpyro.net import stream as streams
-from gpyro.wire.frames import HEADER, MAGIC, Kind, Refusal, Rejection, pack, unpack_text
+from gpyro.wire.frames import HEADER, MAGIC, Kind, Refusal, pack, unpack_text
 from gpyro.wire.hello import Hello
-from tests.net.peers import CALLING, CODEC, Raw, read_all
+from tests.net.peers import CALLING, CODEC, Raw, connection, read_all
 from tests.programs import program
 from tests.support import eventually, serving, turns
-
-
-class Target(core.ObjBase):
-    def __init__(self):
-        super().__init__()
-        self.calls = 0
-        self.value = 7
-
-    def echo(self, value=None):
-        self.calls += 1
-        return value
-
-    def two(self, first, second):
-        return [first, second]
-
-    def unsendable(self):
-        return object()
-
-    def large(self):
-        return "x" * (17 << 20)
-
-    def _private(self):
-        raise AssertionError("reached")
+from tests.targets import Target, lines, plain, session, unharmed
 
 
 @pytest.fixture
@@ -53,42 +30,17 @@ def obj():
 
 @pytest.fixture
 def daemon(obj):
-    """A daemon with a client whose connection must come through everything unharmed."""
-    with serving(obj) as made:
-        proxy = made.getProxyForObj(obj)
-        assert proxy.echo("before") == "before"
-        (good,) = made.connections
+    with unharmed(obj) as made:
         yield made
-        assert proxy.echo("after") == "after"
-        assert good in made.connections
-        assert not good.closed
-        newcomer = made.getProxyForObj(obj)
-        newcomer._setPrivateChannel(True)
-        assert newcomer.echo("new") == "new"
-        newcomer._release()
-        eventually(lambda: len(made.connections) <= 1)
-
-
-def plain(daemon):
-    return gevent.socket.create_connection(("127.0.0.1", daemon.port))
-
-
-def session(daemon, obj):
-    raw = Raw.connect(daemon.port)
-    raw.open(1, daemon.getProxyForObj(obj).objectID)
-    return raw
-
-
-def lines(caplog):
-    turns(3)
-    return [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
 
 
 # Before the hello
 
 
 @pytest.mark.parametrize(
-    "request_", [b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", b"POST /x HTTP/1.0\r\n\r\n" + b"x" * 100_000], ids=["GET", "POST"]
+    "request_",
+    [b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", b"POST /x HTTP/1.0\r\n\r\n" + b"x" * 100_000],
+    ids=["GET", "POST"],
 )
 def test_http_gets_an_answer_in_its_own_language(daemon, request_, caplog):
     sock = plain(daemon)
@@ -150,7 +102,15 @@ def test_garbage_after_the_hello(daemon, caplog):
 
 @pytest.mark.parametrize(
     "body",
-    [b"", b"{}", b"[]", b"\xff", b"[" * 4000, b'{"versions":[1,1],"calls":-1}', b'{"versions":[1,1],"serializers":"x"}'],
+    [
+        b"",
+        b"{}",
+        b"[]",
+        b"\xff",
+        b"[" * 4000,
+        b'{"versions":[1,1],"calls":-1}',
+        b'{"versions":[1,1],"serializers":"x"}',
+    ],
     ids=lambda body: repr(body[:12]),
 )
 def test_a_malformed_hello_is_refused_with_the_reason(daemon, body, caplog):
@@ -331,131 +291,6 @@ def test_more_sessions_than_granted(daemon, obj):
     raw.close()
 
 
-# Calls
-
-
-def rejection(raw):
-    frame = raw.read()
-    assert frame[0] == Kind.REJECTED, frame
-    return unpack_text(frame[4])
-
-
-@pytest.mark.parametrize(
-    "name",
-    ["_private", "__init__", "__class__", "__reduce__", "getDaemon", "setGUID", "delegateTo", "value", "nothing", "",
-     "echo.__call__", "a b", "\x00", "é" * 3000],
-    ids=ascii,
-)  # fmt: skip
-@pytest.mark.parametrize("kind", [Kind.CALL, Kind.GET])
-def test_members_that_are_not_offered(daemon, obj, name, kind, caplog):
-    if kind == Kind.GET and name in ("value",) or kind == Kind.GET and len(name.encode()) > 4096:
-        return
-    raw = session(daemon, obj)
-    if kind == Kind.CALL:
-        raw.call(1, 1, name)
-    else:
-        raw.send(pack(kind, 1, 1, name.encode()))
-    code, text = rejection(raw)
-    assert code == Rejection.UNKNOWN_MEMBER
-    assert "Target offers no" in text
-    assert len(text) < 300
-    raw.call(3, 1, "echo", "next")
-    assert CODEC.decode(raw.read()[4]) == "next"
-    raw.close()
-    assert lines(caplog) == []
-
-
-@pytest.mark.parametrize("name", ["_private", "objectGUID", "delegate", "lastUsed", "__class__", "echo", "nothing"])
-def test_attributes_that_cannot_be_set(daemon, obj, name):
-    raw = session(daemon, obj)
-    guid = obj.objectGUID
-    raw.send(pack(Kind.SET, 1, 1, CODEC.encode([name, 1])))
-    code, _ = rejection(raw)
-    assert code == Rejection.UNKNOWN_MEMBER
-    assert obj.objectGUID == guid
-    raw.close()
-
-
-@pytest.mark.parametrize("guid", ["unknown", "", "\u00e9", "x" * 4000])
-def test_an_unknown_object(daemon, guid):
-    raw = Raw.connect(daemon.port)
-    raw.open(1, guid)
-    raw.call(1, 1, "echo")
-    code, text = rejection(raw)
-    assert code == Rejection.UNKNOWN_OBJECT
-    assert "unknown object" in text
-    raw.close()
-
-
-@pytest.mark.parametrize(
-    "body",
-    [b"", b"\xc1", CODEC.encode(5), CODEC.encode(["echo"]), CODEC.encode_call("echo", (1,), {})[:-1], b"\xdd\xff\xff\xff\xff"],
-    ids=lambda body: repr(body[:8]),
-)  # fmt: skip
-def test_bytes_that_are_no_call(daemon, obj, body):
-    raw = session(daemon, obj)
-    raw.send(pack(Kind.CALL, 1, 1, body))
-    code, text = rejection(raw)
-    assert code == Rejection.UNREADABLE
-    assert text
-    raw.call(3, 1, "echo", "next")
-    assert CODEC.decode(raw.read()[4]) == "next"
-    raw.close()
-    assert obj.calls == 2
-
-
-@pytest.mark.parametrize("body", [b"\x00\x00", b"\xff\xff\xff\xff", b"\x00\x00\x00\x01\xc0", b"\x00\x00\x00\x02\x81\xc0"])
-def test_metadata_that_is_none(daemon, obj, body):
-    raw = session(daemon, obj)
-    raw.send(pack(Kind.CALL, 1, 1, body, 1))
-    assert rejection(raw)[0] == Rejection.UNREADABLE
-    raw.close()
-
-
-def test_colliding_keys_in_arguments(daemon, obj):
-    keys = {number * (2**61 - 1): None for number in range(1500)}
-    raw = session(daemon, obj)
-    raw.call(1, 1, "echo", keys)
-    code, text = rejection(raw)
-    assert code == Rejection.UNREADABLE
-    assert "same hash" in text
-    raw.close()
-    with pytest.raises(SerializationError, match="same hash"):
-        daemon.getProxyForObj(obj).echo(keys)
-
-
-def test_a_flood_of_containers(daemon, obj):
-    proxy = daemon.getProxyForObj(obj)
-    with pytest.raises(SerializationError, match="250,000"):
-        proxy.echo([[] for _ in range(300_000)])
-
-
-@pytest.mark.parametrize("arguments", [(), (1,), (1, 2, 3)])
-def test_wrong_argument_counts_are_the_callers_error(daemon, obj, arguments):
-    with pytest.raises(TypeError, match="argument"):
-        daemon.getProxyForObj(obj).two(*arguments)
-
-
-def test_values_that_cannot_travel(daemon, obj):
-    proxy = daemon.getProxyForObj(obj)
-    calls = obj.calls
-    with pytest.raises(SerializationError, match=r"args\[0\]\[1\]: object is not registered"):
-        proxy.echo([1, object()])
-    assert obj.calls == calls
-    with pytest.raises(PyroError, match="object is not registered"):
-        proxy.unsendable()
-    assert proxy.echo(1) == 1
-
-
-def test_an_argument_and_a_result_over_the_limit(daemon, obj):
-    proxy = daemon.getProxyForObj(obj)
-    with pytest.raises(SerializationError, match="limit|over"):
-        proxy.echo("x" * (17 << 20))
-    with pytest.raises(PyroError, match="limit|over"):
-        proxy.large()
-    assert proxy.echo(1) == 1
-
-
 # Many
 
 
@@ -507,7 +342,7 @@ def test_no_descriptors_left_at_accept():
         raws = []
         refused = None
         while refused is None:
-            raw = Raw(gevent.socket.create_connection(("127.0.0.1", uri.port)), hello=CALLING)
+            raw = Raw(connection(uri.port), hello=CALLING)
             raws.append(raw)
             raw.send(raw.wire.hello())
             frame = raw.read()
@@ -518,7 +353,7 @@ def test_no_descriptors_left_at_accept():
         assert code == Refusal.TOO_BUSY
         assert "too busy" in text
         assert "Too many open files" in text
-        waiting = [gevent.socket.create_connection(("127.0.0.1", uri.port)) for _ in range(5)]
+        waiting = [connection(uri.port) for _ in range(5)]
         used = old.used()
         gevent.sleep(0.5)
         assert old.used() - used < 0.25, "it does not spin"
@@ -544,7 +379,7 @@ def test_no_descriptors_left_at_accept():
 
 
 def test_hellos_offer_what_they_like(daemon, obj):
-    hello = Hello(serializers=tuple(f"codec{number}" for number in range(100)) + ("msgpack",), agent="x\n\x1b[31m" * 20)
+    hello = Hello(serializers=(*(f"codec{number}" for number in range(100)), "msgpack"), agent="x\n\x1b[31m" * 20)
     raw = Raw.connect(daemon.port, hello=False)
     raw.send(MAGIC + pack(Kind.HELLO, body=hello.to_bytes()))
     assert raw.read()[0] == Kind.WELCOME

@@ -134,7 +134,10 @@ def test_loopback_is_bound_by_default_and_by_its_names(host):
     with serving(obj, host=host) as daemon:
         address = daemon._listener.sock.getsockname()[0]
         assert address in ("127.0.0.1", "127.0.0.2", "::1")
-        proxy = daemon.getProxyForObj(obj)
+        assert daemon.hostname == (host or address)
+        uri = uri_of(daemon, obj)
+        uri.address = address  # needs no look-up
+        proxy = uri.getProxy()
         assert proxy.echo(1) == 1
         proxy._release()
 

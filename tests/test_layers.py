@@ -25,7 +25,9 @@ FLOORS = {
     **dict.fromkeys(["gpyro.configuration", "gpyro.util", "gpyro.deadline"], 2),
     "gpyro.net": 3,
     **dict.fromkeys(["gpyro.tls", "gpyro.objects", "gpyro.dispatch", "gpyro.calls", "gpyro.synchronize"], 4),
-    **dict.fromkeys(["gpyro.pyrouri", "gpyro.remote", "gpyro.adapter", "gpyro.proxy", "gpyro.hub_daemon"], 5),
+    **dict.fromkeys(
+        ["gpyro.pyrouri", "gpyro.remote", "gpyro.adapter", "gpyro.termination", "gpyro.proxy", "gpyro.hub_daemon"], 5
+    ),
     **dict.fromkeys(["gpyro.naming", "gpyro.stores", "gpyro.discovery", "gpyro.eventsvc", "gpyro.interop"], 6),
     **dict.fromkeys(["gpyro.core", "gpyro.protocol", "gpyro.testing", "gpyro.test"], 7),
     **dict.fromkeys(["gpyro.nsc", "gpyro.xnsc", "gpyro.wxnsc"], 7),

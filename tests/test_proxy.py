@@ -191,19 +191,24 @@ def test_a_timeout_is_a_positive_number_or_none(thing, bad):
     assert proxy.wait(0.001) == 0.001
 
 
-def test_the_timeout_counts_for_attributes_too(thing):
+def test_the_timeout_counts_for_attributes_too():
+    go_on = Event()
+
     class Slow:
         @property
         def value(self):
-            gevent.sleep(1)
+            go_on.wait()
             return 1
 
     obj = Slow()
-    with serving(obj, grace=0) as daemon:
+    with serving(obj) as daemon:
         proxy = daemon.getAttrProxyForObj(obj)
         proxy._setTimeout(0.02)
         with pytest.raises(TimeoutError):
             proxy.value
+        go_on.set()
+        proxy._setTimeout(None)
+        assert proxy.value == 1
         proxy._release()
 
 

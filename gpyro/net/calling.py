@@ -86,11 +86,7 @@ class CallingStream(FrameStream):
             PyroError: called from the hub, which cannot wait.
         """
         caller = getcurrent()
-        if caller is self.hub:
-            raise PyroError("a proxy cannot be called from the hub (a loop callback): spawn a greenlet for it")
         size = len(body)
-        if size > self.peer_limit:
-            raise SerializationError(f"a call of {size} bytes is over the {self.peer_limit} that the peer takes")
         window, pending, out = self.window, self.pending, self.out
         turnstile = None
         if (
@@ -100,6 +96,8 @@ class CallingStream(FrameStream):
             and out.size <= HIGH_WATER
             and self.usable
             and session_id in self.opened  # type: ignore[operator]
+            and size <= self.peer_limit
+            and caller is not self.hub
         ):
             window.calls -= 1
             window.bytes -= size
@@ -121,19 +119,14 @@ class CallingStream(FrameStream):
                 self.drained = False
             else:
                 self._read_watcher.ref = True
-            if not self._gathering:
-                self.flush()  # nothing to gather with: a lone caller is not kept waiting
-        if out.size >= GATHER_SIZE or not (self._gathering or self._flush_due):
+        if alone and not self._gathering:
+            self.flush()  # nothing to gather with: a lone caller is not kept waiting
+        elif out.size >= GATHER_SIZE or not (self._gathering or self._flush_due):
             self._flush_soon()
-        self._wait(call_id, call, deadline)
-        answer = call.answer
-        if answer.__class__ is tuple:
-            return answer
-        if isinstance(answer, TimeoutError):
-            self._abandon(call_id, call)
-        raise answer  # type: ignore[misc]
+        return self._answer_to(call, call_id, deadline)
 
-    def _wait(self, call_id: int, call: OutgoingCall, deadline: float | None) -> None:
+    def _answer_to(self, call: OutgoingCall, call_id: int, deadline: float | None) -> Frame:
+        """Wait for the answer to a call that was sent."""
         timer = None
         if deadline is not None:
             timer = self.loop.timer(max(0.0, deadline - monotonic()))
@@ -149,15 +142,17 @@ class CallingStream(FrameStream):
             if timer is not None:
                 timer.stop()
                 timer.close()
+        answer = call.answer
+        if answer.__class__ is tuple:
+            return answer
+        if isinstance(answer, TimeoutError):
+            self._abandon(call_id, call)
+        raise answer  # type: ignore[misc]
 
     def send_oneway(self, session_id: int, body: bytes, flags: int = 0, deadline: float | None = None) -> None:
         """Send a call that gets no answer. Raises as `request` does, as long as it waits to be sent."""
         caller = getcurrent()
         size = len(body)
-        if caller is self.hub:
-            raise PyroError("a proxy cannot be called from the hub (a loop callback): spawn a greenlet for it")
-        if size > self.peer_limit:
-            raise SerializationError(f"a call of {size} bytes is over the {self.peer_limit} that the peer takes")
         turnstile = self._take(caller, session_id, size, deadline)
         self.send(_pack_header(Kind.ONEWAY, flags, 0, 0, session_id, size) + body)
         if turnstile is not None:
@@ -168,6 +163,10 @@ class CallingStream(FrameStream):
 
         Gives the turnstile if it was passed.
         """
+        if caller is self.hub:
+            raise PyroError("a proxy cannot be called from the hub (a loop callback): spawn a greenlet for it")
+        if size > self.peer_limit:
+            raise SerializationError(f"a call of {size} bytes is over the {self.peer_limit} that the peer takes")
         if not self.usable:
             raise NotSentError(f"connection lost: {self.reason}")
         turnstile = self._calls_waiting

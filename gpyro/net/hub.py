@@ -296,6 +296,7 @@ class _ThreadEnd:
 
 # Real threads, also in a patched process: there `threading.local` would be the greenlet's.
 _thread_local = monkey.get_original("threading", "local")()
+_make_lock = monkey.get_original("_thread", "RLock")
 
 
 def hub_state() -> HubState:
@@ -308,9 +309,14 @@ def hub_state() -> HubState:
     return _make_state(hub is None)
 
 
+# Under libuv two threads that make their first hubs at the same moment may spin in one of them for ever.
+_making = _make_lock()
+
+
 def _make_state(owns_hub: bool) -> HubState:
-    hub = get_hub()
-    state = HubState(hub)
+    with _making:
+        hub = get_hub()
+        state = HubState(hub)
     setattr(hub, _ATTRIBUTE, state)
     _end_with(hub)
     if not hub.main_hub:
@@ -344,6 +350,8 @@ def _close_inherited(things: list[Any]) -> None:
 
 def _mark_forked() -> None:
     """In the child of a fork, before any other code of it."""
+    global _making
+    _making = _make_lock()
     for state in list(_all_states):
         state.forked()
 

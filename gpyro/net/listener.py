@@ -160,7 +160,10 @@ class Listener:
             self._refuse(channel, Refusal.SERIALIZER, f"no common serializer: accepted {accepted}; offered {offered}")
         else:
             if name not in self._answers:
-                self._answers[name] = (replace(self._hello, serializers=(name,)), serializer_by_name(name, self.settings.PYRO_MAX_MESSAGE))
+                self._answers[name] = (
+                    replace(self._hello, serializers=(name,)),
+                    serializer_by_name(name, self.settings.PYRO_MAX_MESSAGE),
+                )
             answer, serializer = self._answers[name]
             channel.send(channel.wire.welcome(answer))
             channel.establish(serializer)

@@ -104,7 +104,7 @@ class FrameStream:
         self._turn_timer: Any = None
         self._write_watcher: Any = None
         self._read_watcher: Any = self.loop.io(sock.fileno(), READ, ref=wire.connecting)
-        self._read_watcher.start(self._on_readable)
+        self._read_watcher.start(self._on_readable, pass_events=True)
         state.streams.add(self)
 
     # For the class above
@@ -144,8 +144,12 @@ class FrameStream:
 
     # Reading
 
-    def _on_readable(self) -> None:
+    def _on_readable(self, events: int = READ) -> None:
         try:
+            if events < 0:
+                # libuv tells of an error once and then looks away, but what came before it is still to be read.
+                self._read_watcher.stop()
+                self._read_watcher.start(self._on_readable, pass_events=True)
             try:
                 size = self.sock.recv_into(self.state.buffer)
             except (BlockingIOError, InterruptedError):
@@ -210,7 +214,7 @@ class FrameStream:
             if self._backlog is None and not self.closed:
                 self._turn_timer.close()
                 self._turn_timer = None
-                self._read_watcher.start(self._on_readable)
+                self._read_watcher.start(self._on_readable, pass_events=True)
         except BaseException as error:
             self._fail(error)
 

@@ -5,6 +5,7 @@ A hello is JSON, because it is exchanged once, must be readable by a stranger's 
 
 from __future__ import annotations
 
+import functools
 import json
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -47,6 +48,7 @@ class Hello:
         return json.dumps(asdict(self), separators=(",", ":")).encode("ascii")
 
     @staticmethod
+    @functools.lru_cache(maxsize=64)  # thousands of clients say the same: they share one object
     def from_bytes(body: bytes) -> Hello:
         """Read a hello. Fields it does not know are ignored [H2].
 

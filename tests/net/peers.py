@@ -7,6 +7,7 @@ import contextlib
 import socket
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from time import monotonic
 from typing import Any
 
 import gevent
@@ -158,6 +159,12 @@ def channel_and_raw(
         channel.close("the test is over")
 
 
+def connection(port: int) -> Any:
+    """A socket connected to a port on loopback, without a look-up, which might start a thread of the resolver's."""
+    sock = socket.create_connection(("127.0.0.1", port))
+    return gevent.socket.socket(fileno=sock.detach())
+
+
 class Raw:
     """A peer that sends and reads frames by hand."""
 
@@ -170,7 +177,7 @@ class Raw:
     @classmethod
     def connect(cls, port: int, hello: bool = True) -> Raw:
         """Connect to a daemon on loopback, and say hello if wanted."""
-        raw = cls(gevent.socket.create_connection(("127.0.0.1", port)), hello=CALLING)
+        raw = cls(connection(port), hello=CALLING)
         if hello:
             raw.send(raw.wire.hello())
             frame = raw.read()
@@ -221,3 +228,78 @@ def read_all(sock: Any) -> bytes:
         while piece := sock.recv(65536):
             data += piece
     return data
+
+
+def call(channel: Channel, session: int, body: bytes = b"", seconds: float | None = None) -> bytes:
+    """A call, and the body of its answer."""
+    deadline = None if seconds is None else monotonic() + seconds
+    return channel.request(Kind.CALL, session, body, 0, deadline)[4]
+
+
+def spawn(function: Callable[..., Any], *arguments: Any) -> gevent.Greenlet:
+    """A greenlet that gives what the function gave or raised."""
+
+    def run() -> Any:
+        try:
+            return function(*arguments)
+        except Exception as error:
+            return error
+
+    return gevent.spawn(run)
+
+
+def results(greenlets: list[gevent.Greenlet], seconds: float = 20) -> list[Any]:
+    """What the greenlets gave."""
+    gevent.joinall(greenlets, timeout=seconds)
+    assert all(one.ready() for one in greenlets), "a caller hangs"
+    return [one.value for one in greenlets]
+
+
+def answer_all(desk: Desk) -> int:
+    """Answer what is there with what came; gives how many."""
+    calls = [one for one in desk.calls if one.frame[0] != Kind.ONEWAY]
+    desk.calls.clear()
+    for one in calls:
+        one.answer(one.frame[4])
+    return len(calls)
+
+
+class Meddled:
+    """A socket that counts, and fails or holds back when told."""
+
+    def __init__(self, sock: Any) -> None:
+        self._sock = sock
+        self.sends = self.reads = 0
+        self.error: BaseException | None = None
+        self.room = 1 << 62
+        self.most = 1 << 62
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._sock, name)
+
+    def recv_into(self, buffer: bytearray) -> int:
+        self.reads += 1
+        if self.error is not None:
+            raise self.error
+        return self._sock.recv_into(memoryview(buffer)[: min(len(buffer), self.most)])
+
+    def send(self, data: bytes) -> int:
+        self.sends += 1
+        if self.error is not None:
+            raise self.error
+        return self._sock.send(data[: self.room]) if self.room else self._full()
+
+    def sendmsg(self, buffers: list[Any]) -> int:
+        self.sends += 1
+        if self.error is not None:
+            raise self.error
+        return self._sock.sendmsg(buffers) if self.room else self._full()
+
+    def _full(self) -> int:
+        raise BlockingIOError
+
+
+def meddle(channel: Channel) -> Meddled:
+    """Put a `Meddled` socket under a channel."""
+    channel.sock = made = Meddled(channel.sock)  # type: ignore[assignment]
+    return made

@@ -178,7 +178,9 @@ def test_reporting_goes_on_after_what_a_handler_threw(state, caplog):
 
 def test_a_zero_delay_lets_the_loop_poll(state):
     order = []
-    in_hub(state, lambda: (state.run_after(0, lambda: order.append("after")), state.run_in_hub(lambda: order.append(1))))
+    in_hub(
+        state, lambda: (state.run_after(0, lambda: order.append("after")), state.run_in_hub(lambda: order.append(1)))
+    )
     eventually(lambda: len(order) == 2)
     assert order == [1, "after"]
 

@@ -10,7 +10,7 @@ from gpyro.net import stream as streams
 from gpyro.net.hub import hub_state
 from gpyro.net.outgoing import GATHER_SIZE
 from gpyro.wire.frames import Kind, pack
-from tests.net.peers import Desk, channel_and_raw, channel_pair, echo
+from tests.net.peers import Desk, channel_and_raw, channel_pair, echo, meddle
 from tests.support import eventually, turns
 
 
@@ -35,46 +35,6 @@ def counted():
     made = Turns()
     yield made
     made.close()
-
-
-class Meddled:
-    """A socket that counts, and fails or holds back when told."""
-
-    def __init__(self, sock):
-        self._sock = sock
-        self.sends = self.reads = 0
-        self.error = None
-        self.room = 1 << 62
-        self.most = 1 << 62
-
-    def __getattr__(self, name):
-        return getattr(self._sock, name)
-
-    def recv_into(self, buffer):
-        self.reads += 1
-        if self.error is not None:
-            raise self.error
-        return self._sock.recv_into(memoryview(buffer)[: min(len(buffer), self.most)])
-
-    def send(self, data):
-        self.sends += 1
-        if self.error is not None:
-            raise self.error
-        return self._sock.send(data[: self.room]) if self.room else self._full()
-
-    def sendmsg(self, buffers):
-        self.sends += 1
-        if self.error is not None:
-            raise self.error
-        return self._sock.sendmsg(buffers) if self.room else self._full()
-
-    def _full(self):
-        raise BlockingIOError
-
-
-def meddle(channel):
-    channel.sock = made = Meddled(channel.sock)
-    return made
 
 
 def calls_out(channel, count=3):

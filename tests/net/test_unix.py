@@ -12,7 +12,6 @@ from gpyro.net import unix
 from tests.programs import program
 from tests.support import serving
 
-
 ASK = """
     import os, sys
     from gpyro import core
@@ -138,8 +137,7 @@ def test_calls_go_through_and_the_caller_is_known_to_the_kernel(path):
 
 def test_a_daemon_in_use_and_one_that_is_gone(path):
     obj = Who()
-    with serving(obj, host=f"./u:{path}"):
-        with pytest.raises(DaemonError, match="another daemon"):
-            core.Daemon(host=f"./u:{path}")
+    with serving(obj, host=f"./u:{path}"), pytest.raises(DaemonError, match="another daemon"):
+        core.Daemon(host=f"./u:{path}")
     with serving(obj, host=f"./u:{path}") as daemon:
         assert daemon.getProxyForObj(obj).who()[0] == os.getpid()
