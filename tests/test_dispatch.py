@@ -7,6 +7,7 @@ import logging
 import re
 import signal
 import sys
+import weakref
 
 import gevent
 import gevent.local
@@ -35,6 +36,11 @@ local = gevent.local.local()
 variable: contextvars.ContextVar[str] = contextvars.ContextVar("variable")
 
 
+weak: weakref.WeakKeyDictionary[object, str] = weakref.WeakKeyDictionary()
+
+KINDS = ["local", "variable", "tree", "weak key", "attribute"]
+
+
 class Careless(core.ObjBase):
     """Leaves behind in its greenlet whatever can be left behind, and tells what it found."""
 
@@ -42,30 +48,41 @@ class Careless(core.ObjBase):
         super().__init__()
         self.forgotten = []
 
-    def leave(self, name):
+    def leave(self, kind, name):
+        """Leave something of one kind behind; gives what was found of that kind."""
         current = gevent.getcurrent()
-        found = [getattr(local, "name", None), variable.get(None), current.spawn_tree_locals.get("name")]
-        found.append(getattr(current, "mine", None))
-        local.name = name
-        variable.set(name)
-        current.spawn_tree_locals["name"] = name
-        try:
+        if kind == "local":
+            found, local.name = getattr(local, "name", None), name
+        elif kind == "variable":
+            found = variable.get(None)
+            variable.set(name)
+        elif kind == "tree":
+            found = current.spawn_tree_locals.get("name")
+            current.spawn_tree_locals["name"] = name
+        elif kind == "weak key":
+            found, weak[current] = weak.get(current), name
+        else:
+            found = getattr(current, "mine", None)
             current.mine = name
-        except AttributeError:
-            found[3] = None
         return found
+
+    def leave_blocking(self, kind, name):
+        found = self.leave(kind, name)
+        gevent.sleep(0.001)
+        # Still there, after others had their turn.
+        return found if self.leave(kind, name) == name else "lost"
+
+    def leave_all(self, name):
+        return [self.leave(kind, name) for kind in KINDS]
 
     def forget_a_timeout(self, seconds):
         timer = gevent.Timeout(seconds)
         timer.start()
         self.forgotten.append(timer)
 
-    def block_and_leave(self, name):
-        found = self.leave(name)
-        gevent.sleep(0.001)
-        # Still there, after others had their turn.
-        assert (local.name, variable.get()) == (name, name)
-        return found
+    def nap(self, seconds):
+        gevent.sleep(seconds)
+        return "slept"
 
     def in_a_child(self):
         return gevent.spawn(lambda: (getattr(local, "name", None), variable.get(None))).get()
@@ -86,29 +103,35 @@ def two_clients(request):
         second._release()
 
 
-def test_nothing_crosses_from_one_clients_call_into_anothers(two_clients):
+@pytest.mark.parametrize("kind", KINDS)
+def test_nothing_crosses_from_one_clients_call_into_anothers(two_clients, kind):
     first, second, _ = two_clients
-    for number in range(100):
-        assert first.leave(f"first {number}") == [None] * 4
-        assert second.leave(f"second {number}") == [None] * 4
+    for number in range(50):
+        assert first.leave(kind, f"first {number}") is None
+        assert second.leave(kind, f"second {number}") is None
         assert second.in_a_child() == (None, None)
+    assert first.leave_all("first") == second.leave_all("second") == [None] * len(KINDS)
 
 
-def test_nothing_crosses_among_calls_that_block(two_clients):
+@pytest.mark.parametrize("kind", KINDS)
+def test_nothing_crosses_among_calls_that_block(two_clients, kind):
     first, second, _ = two_clients
-    for method in ("block_and_leave", "leave", "block_and_leave"):
-        calls = [gevent.spawn(getattr(proxy, method), "x") for _ in range(50) for proxy in (first, second)]
-        assert all(call.get() == [None] * 4 for call in calls)
+    for method in ("leave_blocking", "leave", "leave_blocking"):
+        calls = [gevent.spawn(getattr(proxy, method), kind, "x") for _ in range(50) for proxy in (first, second)]
+        assert all(call.get() is None for call in calls)
 
 
 def test_a_forgotten_timeout_hits_no_other_call(two_clients):
     first, second, obj = two_clients
-    for number in range(50):
-        first.forget_a_timeout(0.002 + 0.0005 * (number % 5))
-        assert second.block_and_leave("second") == [None] * 4
-        assert first.leave("first") == [None] * 4
+    for _ in range(5):
+        # It passes while the other client's call sleeps, which would like to have the same greenlet.
+        first.forget_a_timeout(0.003)
+        assert second.nap(0.006) == "slept"
+    together = [gevent.spawn(first.forget_a_timeout, 0.003) for _ in range(20)]
+    gevent.joinall(together, raise_error=True)
+    assert [call.get() for call in [gevent.spawn(second.nap, 0.006) for _ in range(20)]] == ["slept"] * 20
     eventually(lambda: all(not timer.pending for timer in obj.forgotten))
-    assert second.block_and_leave("second") == [None] * 4
+    assert second.leave_all("second") == [None] * len(KINDS)
 
 
 def test_thread_locals_of_a_patched_server_do_not_cross():

@@ -6,7 +6,7 @@ import time
 
 import gevent
 import pytest
-from gevent.event import Event
+from gevent.event import AsyncResult, Event
 
 import gpyro
 from gpyro import core
@@ -19,7 +19,10 @@ from gpyro.errors import (
     RemoteError,
     TimeoutError,
 )
+from gpyro.values import serializer_by_name
+from gpyro.wire.frames import Kind, Rejection
 from tests.programs import program
+from tests.raw import RawClient
 from tests.relay import relayed
 from tests.support import eventually, serving, turns
 
@@ -168,17 +171,17 @@ def test_a_caller_may_leave_in_every_phase(phase, how):
                 proxy.echo(0)
             filling = gevent.spawn(proxy.wait, "first") if phase == "queued" else None
 
+            token = AsyncResult()
+
             def call():
-                timeout = gevent.Timeout(0.05 if how == "Timeout" else None)
-                with timeout:
+                with gevent.Timeout(0.05 if how == "Timeout" else None) as timeout:
                     try:
                         proxy.wait("leaving")
                     except BaseException as error:
+                        timeout.cancel()
                         outcome.append(type(error))
-                        raise
-                    finally:
-                        # Nothing that comes later may wake it.
-                        gevent.sleep(0.001)
+                        # Nothing that comes late may wake it from what it does next.
+                        outcome.append(token.get())
 
             leaving = gevent.spawn(call)
             if phase == "running":
@@ -187,16 +190,19 @@ def test_a_caller_may_leave_in_every_phase(phase, how):
                 eventually(lambda: obj.began == ["first"])
             turns(3)
             if how == "kill":
-                leaving.kill()
-            gevent.joinall([leaving])
-            assert outcome == [gevent.GreenletExit if how == "kill" else gevent.Timeout]
+                leaving.kill(block=False)
+            eventually(lambda: outcome)
             relay.flowing_down.set()
             obj.go_on.set()
             if filling:
                 assert filling.get() == "first"
             for value in range(5):
                 assert proxy.echo(value) == value
-            assert ("leaving" in obj.began) == (phase == "running")
+            assert ("leaving" in obj.began) == ("leaving" in obj.ended) == (phase == "running")
+            assert not leaving.ready()
+            token.set("token")
+            leaving.get()
+            assert outcome == [gevent.GreenletExit if how == "kill" else gevent.Timeout, "token"]
             proxy._release()
     finally:
         gpyro.config.PYRO_MAX_CALLS = before
@@ -354,4 +360,25 @@ def test_errors_of_an_inner_deadline_are_not_the_outer_calls():
         with pytest.raises(RemoteError, match="TimeoutError"):
             proxy.nested(daemon.getProxyForObj(inner))
         inner.go_on.set()
+        proxy._release()
+
+
+def test_calls_that_cross_with_the_goodbye_are_rejected():
+    obj = Thing()
+    codec = serializer_by_name("msgpack")
+    with serving(obj) as daemon:
+        proxy = daemon.getProxyForObj(obj)
+        running = gevent.spawn(proxy.wait, 1)
+        eventually(lambda: obj.began)
+        client = RawClient(daemon, obj.GUID())
+        assert client.ask(Kind.CALL, codec.encode_call("echo", (1,), {}))[0] == Kind.RESULT
+        stopping = gevent.spawn(daemon.stop, 5)
+        turns()
+        kind, body = client.ask(Kind.CALL, codec.encode_call("wait", (2,), {}))
+        assert (kind, body[0]) == (Kind.REJECTED, Rejection.DRAINING)
+        obj.go_on.set()
+        assert running.get() == 1
+        stopping.get()
+        assert obj.began == [1]
+        client.close()
         proxy._release()

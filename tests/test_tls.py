@@ -350,6 +350,28 @@ def test_storage_is_gone_when_the_proxy_is_released(counter):
     eventually(lambda: gone(obj))
 
 
+def test_a_call_that_outlives_its_session_sees_that():
+    go_on = Event()
+    seen = []
+
+    class Late(core.ObjBase):
+        def look(self):
+            seen.append("began")
+            go_on.wait()
+            seen.append(self.getLocalStorage().caller.connected)
+
+    obj = Late()
+    with serving(obj) as daemon:
+        proxy = daemon.getProxyForObj(obj)
+        calling = gevent.spawn(proxy.look)
+        eventually(lambda: seen)
+        release(proxy)
+        turns()
+        go_on.set()
+        calling.get()
+        assert seen == ["began", False]
+
+
 def test_storage_is_gone_when_the_proxy_is_collected(counter):
     obj, daemon = counter
     (proxy,) = proxies(daemon, obj, 1)

@@ -36,7 +36,7 @@ def desk():
     ("calls", "size", "text"), [(5, 1, "granted 4 calls"), (2, 600, "granted 1000 bytes")], ids=["calls", "bytes"]
 )
 def test_who_takes_more_than_granted_is_sent_away(desk, calls, size, text):
-    with channel_and_raw(desk, hello=replace(SERVING, calls=4, size=1000)) as (channel, raw):
+    with channel_and_raw(desk, hello=replace(SERVING, calls=4, size=1000)) as (_channel, raw):
         raw.open(1, "x")
         raw.send(b"".join(pack(Kind.CALL, 2 * number + 1, 1, bytes(size)) for number in range(calls)))
         (frame,) = raw.rest()

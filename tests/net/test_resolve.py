@@ -114,7 +114,7 @@ def test_a_failure_names_host_and_reason_and_is_not_remembered(resolver, directo
 
 def test_the_deadline_ends_the_wait_and_the_next_who_asks_gets_the_answer(resolver, directory):
     directory.open.clear()
-    with pytest.raises(TimeoutError, match="looking up host 'some.host'") as caught:
+    with pytest.raises(TimeoutError, match=r"looking up host 'some\.host'") as caught:
         ask(resolver, seconds=0.02)
     assert caught.value.phase == "connecting"
     asker = gevent.spawn(ask, resolver)
