@@ -107,21 +107,25 @@ class Members:
         self.methods: dict[str, bool] = {}
         found: dict[str, Any] = {}
         declared: set[str] = set()
+        narrowed = False
         for base in reversed(cls.__mro__[:-1]):
             for name, member in vars(base).items():
                 if name.startswith("_"):
                     continue
                 found[name] = member
                 if getattr(_function_of(member), _EXPOSED, False) is True:
+                    narrowed = True
                     declared.add(name)
-            declared |= {name for name in vars(base).get(_EXPOSED, ()) if not name.startswith("_")}
+            if _EXPOSED in vars(base):  # also a class that declares itself, and has nothing to declare
+                narrowed = True
+                declared |= {name for name in vars(base)[_EXPOSED] if not name.startswith("_")}
         self.declared = frozenset(declared - hidden)
         has_getattr = any("__getattr__" in vars(base) for base in cls.__mro__)
         # Of an object that answers to any name, what is not declared is nobody's business, nor its instance's data.
-        self._closed = bool(declared) or has_getattr
+        self._closed = narrowed or has_getattr
         attributes = set()
         for name, member in found.items():
-            if name in hidden or (declared and name not in declared) or (has_getattr and not declared):
+            if name in hidden or (self._closed and name not in declared):
                 continue
             if _is_method(member):
                 self.methods[name] = getattr(_function_of(member), _ONEWAY, False) is True

@@ -31,7 +31,7 @@ from gpyro.objects import ObjBase
 from gpyro.proxy import DynamicProxy, DynamicProxyWithAttrs
 from gpyro.pyrouri import PyroURI
 from gpyro.termination import answered_by
-from gpyro.tls import LocalStorage, getLocalStorage
+from gpyro.tls import LocalStorage, current_call, getLocalStorage
 from gpyro.util import log
 
 DRAIN_INTERVAL = 0.02
@@ -304,7 +304,9 @@ class Daemon:
         state = hub_state()
         if self._state is None:
             self._state = state
-            self._listener.start(state)
+            # Looked at once more: another thread that closed it before it could know of this hub closed the socket, too.
+            if not self._closed:
+                self._listener.start(state)
             if self._transients_age:
                 self._plan_reaping(state)
         elif self._state is not state:
@@ -399,7 +401,8 @@ class Daemon:
     def stop(self, grace: float | None = None) -> None:
         """Stop serving: accept no more, tell the clients, finish running calls, then close. May be called again.
 
-        In another thread than the daemon's it waits there until that is done.
+        In another thread than the daemon's it waits there until that is done. In a call of the daemon's own, which is
+        one of those to be finished, it returns at once and the stopping goes on behind it.
 
         Args:
             grace: seconds that running calls get; None for PYRO_DRAIN_TIMEOUT.
@@ -413,6 +416,10 @@ class Daemon:
         grace = self.settings.PYRO_DRAIN_TIMEOUT if grace is None else grace
         if state is not hub_state():
             self._stop_there(state, grace)
+            return
+        call = current_call()
+        if call is not None and call.session.channel in self._listener.channels:
+            state.run_in_hub(lambda: state.start(lambda first, second: self.stop(grace)))
             return
         if self._stopping is not None:
             self._stopping.wait()

@@ -270,6 +270,13 @@ def test_expose_on_a_class_declares_its_own_public_members_only():
     assert offered(Thing(), "own", "data", "of_base") == (METHOD, ATTRIBUTE, UNKNOWN)
     assert offered(Base(), "of_base") == (METHOD,)
 
+    @gpyro.expose
+    class Empty(Base):
+        def __init__(self):
+            self.mine = 1
+
+    assert offered(Empty(), "of_base", "mine") == (UNKNOWN, UNKNOWN)
+
 
 def test_expose_with_names_declares_methods_and_data():
     @gpyro.expose("work", "count")
@@ -425,6 +432,7 @@ def test_random_class_trees_offer_exactly_what_is_declared():
 def check_random_tree(seed):
     choose = random.Random(seed)
     declared, methods, data, bases = set(), set(), set(), (core.ObjBase,) if seed % 2 else ()
+    narrowed = False
     for level in range(choose.randint(1, 4)):
         body = {}
         for name in choose.sample(NAMES, choose.randint(0, 6)):
@@ -439,20 +447,23 @@ def check_random_tree(seed):
                 if choose.random() < 0.2:
                     body[name] = marked(body[name])
                     declared.add(name)
+                    narrowed |= not name.startswith("_")
         cls = type(f"Level{level}", bases, body)
         how = choose.random()
         if how < 0.15:
             cls = gpyro.expose(cls)
             declared |= set(body)
+            narrowed = True
         elif how < 0.3:
             names = [name for name in choose.sample(NAMES, 3) if not name.startswith("_")]
             if names:
                 cls = gpyro.expose(*names)(cls)
             declared |= set(names)
+            narrowed |= bool(names)
         bases = (cls,)
     public = {name for name in methods | data if not name.startswith("_")}
-    if (shown := {name for name in declared if not name.startswith("_")}) or declared - methods - data:
-        public &= shown
+    if narrowed:
+        public &= declared
     members = Members(cls, HIDDEN if seed % 2 else frozenset())
     assert set(members.methods) == methods & public, seed
     assert members.attributes == data & public, seed

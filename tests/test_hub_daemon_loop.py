@@ -36,8 +36,8 @@ class Thing(core.ObjBase):
     def note(self, number):
         self.wait(number)
 
-    def stop_daemon(self):
-        self.getDaemon().shutdown()
+    def stop_daemon(self, how):
+        getattr(self.getDaemon(), how)()
         return "stopping"
 
 
@@ -70,11 +70,15 @@ def test_the_loop_serves_until_shutdown(looping):
         proxy.echo(1)
 
 
-def test_a_method_may_end_the_loop_and_is_answered(looping):
+@pytest.mark.parametrize("how", ["shutdown", "stop"])
+@pytest.mark.parametrize("embedded", [False, True])
+def test_a_method_may_end_its_daemon_and_is_answered(looping, how, embedded):
     _, daemon, proxy = looping
-    loop = gevent.spawn(daemon.requestLoop)
-    assert proxy.stop_daemon() == "stopping"
-    loop.get(timeout=5)
+    loop = gevent.spawn(daemon.start if embedded else daemon.requestLoop)
+    with gevent.Timeout(5):  # less than the grace, which a call that waits for itself would use up
+        assert proxy.stop_daemon(how) == "stopping"
+        loop.get()
+        eventually(lambda: "closed" in repr(daemon))
 
 
 def test_shutdown_before_the_loop_ends_it_at_once(looping):
