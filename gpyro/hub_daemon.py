@@ -304,7 +304,7 @@ class Daemon:
         state = hub_state()
         if self._state is None:
             self._state = state
-            # Looked at once more: another thread that closed it before it could know of this hub closed the socket, too.
+            # Again: another thread may have closed it before it could know of this hub.
             if not self._closed:
                 self._listener.start(state)
             if self._transients_age:
