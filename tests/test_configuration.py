@@ -14,8 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gpyro import configuration
-from gpyro.configuration import ITEMS, Config, Names, Seconds, Settings, Whole
+from gpyro.configuration import Config, Settings
 from gpyro.errors import ConfigurationError
+from gpyro.item_kinds import Seconds, Whole
+from gpyro.items import ITEMS, Names
 
 
 def fresh(**environ: str) -> Config:

@@ -22,7 +22,7 @@ FLOORS = {
     "gpyro": 7,
     **dict.fromkeys(["gpyro.errors", "gpyro.constants", "gpyro.remote_traceback", "gpyro.uri", "gpyro.guid"], 0),
     **dict.fromkeys(["gpyro.wire", "gpyro.values", "gpyro.auth", "gpyro.exposure"], 1),
-    **dict.fromkeys(["gpyro.configuration", "gpyro.util", "gpyro.deadline"], 2),
+    **dict.fromkeys(["gpyro.configuration", "gpyro.item_kinds", "gpyro.items", "gpyro.util", "gpyro.deadline"], 2),
     "gpyro.net": 3,
     **dict.fromkeys(["gpyro.tls", "gpyro.objects", "gpyro.dispatch", "gpyro.calls", "gpyro.synchronize"], 4),
     **dict.fromkeys(
