@@ -43,7 +43,7 @@ class PYROAdapter:
         last: ProtocolError | None = None
         for left in range(tries - 1, -1, -1):
             try:
-                self._proxy._remote.session(self._deadline())
+                self._proxy._remote.connect(self._deadline())
                 return
             except ConnectionDeniedError:
                 raise
@@ -56,7 +56,7 @@ class PYROAdapter:
     def bindToURI(self, URI: str | PyroURI) -> None:
         """Point the proxy elsewhere and connect. Raises as a call does that cannot connect."""
         self._proxy.URI = URI
-        self._proxy._remote.session(self._deadline())
+        self._proxy._remote.connect(self._deadline())
 
     def _deadline(self) -> float | None:
         timeout = self._proxy._remote.timeout

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from gpyro.hub_daemon import Daemon, DaemonServant
+from gpyro.hub_daemon import Daemon
 from gpyro.objects import CallbackObjBase, ObjBase, SynchronizedObjBase
 from gpyro.proxy import DynamicProxy, DynamicProxyWithAttrs, getAttrProxyForURI, getProxyForURI
 from gpyro.pyrouri import PyroURI
+from gpyro.servant import DaemonServant
 
 __all__ = [
     "CallbackObjBase",

@@ -6,27 +6,26 @@ arguments, the method, encoding its result, initTLS) runs in a worker.
 
 from __future__ import annotations
 
-import logging
 import time
 from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from gevent.lock import Semaphore
+
 from gpyro.configuration import Settings
 from gpyro.constants import RIF_Keywords, RIF_Varargs
 from gpyro.errors import SerializationError, SynchronizationError, WireError
 from gpyro.exposure import Members
-from gpyro.objects import HIDDEN, CallbackObjBase, ObjBase, SynchronizedObjBase
+from gpyro.failures import Rejected, Unsendable, answer_to_failed, shown
+from gpyro.objects import HIDDEN, ObjBase, SynchronizedObjBase
 from gpyro.synchronize import CallLock
 from gpyro.tls import CURRENT_CALL, Call, LocalStorage, Session
-from gpyro.util import formatTraceback
 from gpyro.wire import metadata
-from gpyro.wire.frames import FLAG_METADATA, FLAG_METHOD, SMALL_LIMIT, Frame, Kind, Rejection
+from gpyro.wire.frames import FLAG_METADATA, FLAG_METHOD, Frame, Kind, Rejection
 
 if TYPE_CHECKING:
     from gpyro.net.channel import Channel
-
-logger = logging.getLogger("gpyro.dispatch")
 
 TURN = 0.005
 """Seconds that the queued calls of one session may hold the hub before other channels have their turn."""
@@ -35,15 +34,6 @@ IS_UNKNOWN, IS_METHOD, IS_ATTRIBUTE = 0, 1, 2
 """Answers to a DESCRIBE; 1 and 2 are Pyro 3's."""
 
 _RESULT, _CALL, _ONEWAY, _GET, _SET = int(Kind.RESULT), int(Kind.CALL), int(Kind.ONEWAY), int(Kind.GET), int(Kind.SET)
-
-
-class Rejected(Exception):
-    """A request that is not started: becomes a REJECTED answer."""
-
-    def __init__(self, code: Rejection, text: str) -> None:
-        super().__init__(code, text)
-        self.code = code
-        self.text = text
 
 
 class ObjectEntry:
@@ -102,6 +92,11 @@ class ObjectEntry:
             self.target_class = cls
         return self._members
 
+    @property
+    def class_name(self) -> str:
+        """The class of what calls go to, for messages."""
+        return type(self.target()).__name__
+
     def touch(self) -> None:
         """Remember that it was called now."""
         if self.is_base:
@@ -120,16 +115,18 @@ class Dispatcher:
 
     Attributes:
         entries: the connected objects by id.
+        max_unread: PYRO_MAX_UNREAD.
         draining: new calls are refused.
-        unheard: calls that run although their caller was answered, for their method is a one-way one.
+        unheard: calls that run, or wait to, although nobody waits for their end: one-way ones.
         on_activity: called in the hub once, when next a session is opened or a request arrives.
     """
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
+        self.max_unread = settings.PYRO_MAX_UNREAD
         self.entries: dict[str, ObjectEntry] = {}
         self.draining = False
-        self.unheard = 0
+        self.unheard: set[Call] = set()
         self.on_activity: Callable[[], None] | None = None
         self._init_tls: Callable[[LocalStorage], object] | None = None
         # One call at a time, with one storage for all, where calls of the daemon must not overlap.
@@ -154,7 +151,8 @@ class Dispatcher:
         session = Session(channel, session_id, body.decode("ascii", "replace"))
         if self._init_tls is not None and self.shared_storage is None:
             session.queue = deque()
-            channel.state.start(self._prepare_session, session)
+            opening = Call(session, (int(Kind.OPEN), 0, 0, session_id, body))
+            channel.state.workers.start((self._prepare_session, session, None, {CURRENT_CALL: opening}))
         if self.on_activity is not None:
             self._notify()
         return session
@@ -171,9 +169,11 @@ class Dispatcher:
         call = Call(session, frame)
         if frame[0] != _ONEWAY:
             channel.serving[frame[2]] = call
-        elif self._oneway_inline and session.queue is None:
-            session.queue = deque()
-            channel.state.run_in_hub(lambda: self._start_queued(session))
+        else:
+            self.unheard.add(call)
+            if self._oneway_inline and session.queue is None:
+                session.queue = deque()
+                channel.state.run_in_hub(lambda: self._start_queued(session))
         if session.queue is not None:
             session.queue.append(call)
         else:
@@ -193,7 +193,7 @@ class Dispatcher:
             if self._init_tls is not None:
                 self._init_tls(session.storage)
         except BaseException as error:
-            logger.warning("initTLS failed for %s", session.caller, exc_info=error)
+            session.channel.state.warn("initTLS", "initTLS failed for %s", session.caller, error=error)
             session.failure = error
         session.channel.state.run_in_hub(lambda: self._start_queued(session))
 
@@ -255,24 +255,43 @@ class Dispatcher:
                     if is_oneway is None:
                         raise self._unknown(entry, method)
                     self._answer_early(call)
-                answer = serializer.encode(getattr(target, method)(*arguments, **keywords))
+                result = getattr(target, method)(*arguments, **keywords)
+                try:
+                    answer = serializer.encode(result)
+                except SerializationError as error:
+                    raise Unsendable(error) from None
             elif self._gate is not None or entry.lock is not None:
                 flags, answer = self._run_locked(call, entry, body)
             else:
                 flags, answer = self._perform(call, entry, body)
-            if len(answer) > channel.peer_limit:
-                raise SerializationError(
-                    f"the result of {len(answer)} bytes is over the {channel.peer_limit} that the caller takes"
-                )
+            if len(answer) > channel.result_limit:
+                raise Unsendable(self._too_large(channel, len(answer)))
         except BaseException as error:
-            kind, answer = self._failed(call, error)
+            kind, answer = answer_to_failed(call, self.entries.get(session.object_id), error)
         if frame[0] == _ONEWAY:
+            self.unheard.discard(call)
             channel.oneway_done(frame)
-            return
-        if call.answered:
-            self.unheard -= 1
-            return
-        channel.answer(frame, kind, answer, flags)
+        elif call.answered:
+            self.unheard.discard(call)
+            channel.unheard.release()
+        else:
+            channel.answer(frame, kind, answer, flags)
+
+    def _too_large(self, channel: Channel, size: int) -> SerializationError:
+        if size > channel.peer_limit:
+            return SerializationError(
+                f"the result of {size} bytes is over the {channel.peer_limit} that the caller takes"
+            )
+        return SerializationError(
+            f"the result of {size} bytes was dropped: more than {self.settings.PYRO_MAX_UNREAD} bytes of results wait "
+            f"for the caller to read them (the server's PYRO_MAX_UNREAD)"
+        )
+
+    def _encode(self, call: Call, result: object) -> bytes:
+        try:
+            return bytes(call.session.channel.serializer.encode(result))
+        except SerializationError as error:
+            raise Unsendable(error) from None
 
     def _read_metadata(self, call: Call, body: bytes) -> bytes:
         try:
@@ -338,7 +357,6 @@ class Dispatcher:
     ) -> tuple[int, bytes]:
         """Carry out any request; gives the flags and the body of its answer."""
         kind = call.frame[0]
-        serializer = call.session.channel.serializer
         entry.touch()
         target = entry.target()
         members = entry.members(target)
@@ -351,7 +369,7 @@ class Dispatcher:
                 result = entry.obj.Pyro_dyncall(method, flags, (tuple(arguments), keywords))
             else:
                 result = getattr(target, method)(*arguments, **keywords)
-            return 0, b"" if kind == _ONEWAY else serializer.encode(result)
+            return 0, b"" if kind == _ONEWAY else self._encode(call, result)
         if kind == _SET:
             return self._set(call, entry, target, members, body)
         name = body.decode("utf-8", "replace")
@@ -360,7 +378,7 @@ class Dispatcher:
                 return FLAG_METHOD, b""
             if not members.has_attribute(target, name):
                 raise self._unknown(entry, name)
-            return 0, serializer.encode(getattr(target, name))
+            return 0, self._encode(call, getattr(target, name))
         known = members.has_attribute(target, name)
         return 0, bytes((IS_METHOD if name in members.methods else IS_ATTRIBUTE if known else IS_UNKNOWN,))
 
@@ -374,79 +392,23 @@ class Dispatcher:
             raise Rejected(Rejection.UNREADABLE, "a SET that is no pair of a name and a value")
         name, value = pair
         if not members.has_attribute(target, name):
-            raise Rejected(Rejection.UNKNOWN_MEMBER, f"not an attribute: {_shown(name)} of {_class_name(entry)}")
+            raise Rejected(Rejection.UNKNOWN_MEMBER, f"not an attribute: {shown(name)} of {entry.class_name}")
         setattr(target, name, value)
         return 0, serializer.encode(None)
 
     def _unknown(self, entry: ObjectEntry, name: str) -> Rejected:
-        return Rejected(Rejection.UNKNOWN_MEMBER, f"{_class_name(entry)} offers no {_shown(name)}")
+        return Rejected(Rejection.UNKNOWN_MEMBER, f"{entry.class_name} offers no {shown(name)}")
 
     def _answer_early(self, call: Call) -> None:
-        """A method marked one-way: its caller need not wait."""
+        """A method marked one-way: its caller need not wait, unless as many as it may have out run already."""
         channel = call.session.channel
+        if channel.unheard is None:
+            channel.unheard = Semaphore(channel.granted_calls)
+        channel.unheard.acquire()
+        if call.cancelled or channel.closed:
+            channel.unheard.release()
+            raise Rejected(Rejection.CANCELLED, "cancelled before it began")
         call.answered = True
-        self.unheard += 1
+        self.unheard.add(call)
         call.chain = ()  # nobody in it waits for this call
         channel.answer(call.frame, _RESULT, channel.serializer.encode(None))
-
-    # Errors
-
-    def _failed(self, call: Call, error: BaseException) -> tuple[int, bytes]:
-        """The answer for a request that raised; whatever it was, there is one, and the server goes on."""
-        try:
-            kind, answer = self._explain(call, error)
-            if len(answer) <= call.session.channel.peer_limit:
-                return kind, answer
-            text = f"{type(error).__name__}, whose description is over the limit of a message"
-        except BaseException as second:
-            text = f"{type(error).__name__}, whose description failed with {type(second).__name__}"
-        return Kind.REJECTED, bytes((Rejection.UNREADABLE,)) + f"the call raised {text}".encode()
-
-    def _explain(self, call: Call, error: BaseException) -> tuple[int, bytes]:
-        channel, frame = call.session.channel, call.frame
-        if isinstance(error, Rejected):
-            if frame[0] == _ONEWAY:
-                logger.warning("one-way call on %s refused: %s", call.session.object_id, error.text)
-            return Kind.REJECTED, bytes((error.code,)) + error.text.encode("utf-8", "replace")[: SMALL_LIMIT - 4]
-        if isinstance(error, KeyboardInterrupt):
-            channel.state.interrupt(error)
-        entry = self.entries.get(call.session.object_id)
-        what = f"call {frame[2]}" if frame[0] != _ONEWAY else "one-way call"
-        logger.warning(
-            "%s of session %d from %s on %s raised %s",
-            what,
-            frame[3],
-            channel.address,
-            _class_name(entry) if entry else call.session.object_id,
-            type(error).__name__,
-            exc_info=error,
-        )
-        if (
-            entry is not None
-            and isinstance(entry.obj, CallbackObjBase)
-            and not isinstance(error, channel.hub.SYSTEM_ERROR)
-        ):
-            trace = error.__traceback__
-            channel.state.run_in_hub(lambda: channel.hub.handle_error(entry.obj, type(error), error, trace))
-        return Kind.ERROR, channel.serializer.encode_error(error, _remote_lines(error))
-
-
-def _remote_lines(error: BaseException) -> list[str]:
-    """The traceback for the caller, from the method on: how the call got there is gpyro's business."""
-    trace = error.__traceback__
-    while trace is not None and trace.tb_frame.f_globals.get("__name__") == __name__ and trace.tb_next is not None:
-        trace = trace.tb_next
-    try:
-        return formatTraceback(type(error), error, trace)
-    except Exception:  # an exception whose own text cannot be made
-        return [f"{type(error).__name__}\n"]
-
-
-def _class_name(entry: ObjectEntry) -> str:
-    obj = entry.obj
-    target = obj.delegate if isinstance(obj, ObjBase) and obj.delegate is not None else obj
-    return type(target).__name__
-
-
-def _shown(name: str) -> str:
-    return repr(name if len(name) <= 80 else name[:77] + "...")

@@ -125,8 +125,8 @@ class Members:
         self._closed = narrowed or has_getattr
         attributes = set()
         for name, member in found.items():
-            if name in hidden or (self._closed and name not in declared):
-                continue
+            if name in hidden or (self._closed and name not in declared) or isinstance(member, type):
+                continue  # a nested class: calling it would build an object, and it is no data either
             if _is_method(member):
                 self.methods[name] = getattr(_function_of(member), _ONEWAY, False) is True
             else:
@@ -138,16 +138,17 @@ class Members:
 
     def has_attribute(self, target: object, name: str) -> bool:
         """Whether `name` is a reachable data attribute of this very object."""
+        own = getattr(target, "__dict__", {})
+        if callable(own.get(name)):
+            return False  # a callback that somebody gave the object: neither its method nor data
         if name in self.attributes:
             return True
         if name.startswith("_") or name in self.hidden or name in self.methods:
             return False
         if self._closed and name not in self.declared:
             return False
-        return name in getattr(target, "__dict__", ())
+        return name in own
 
 
 def _is_method(member: Any) -> bool:
-    if isinstance(member, type):
-        return False  # a nested class: calling it would build an object, which is no method's work
     return isinstance(member, _METHOD_KINDS) or (callable(member) and not isinstance(member, property))

@@ -5,6 +5,7 @@ Makes objects reachable for other processes, with connections and calls as green
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pickle
 import time
@@ -14,13 +15,13 @@ from types import TracebackType
 from typing import Any
 
 import gevent
+from gevent import monkey
 from gevent.event import Event
 
 from gpyro.configuration import config
 from gpyro.constants import INTERNAL_DAEMON_GUID
 from gpyro.dispatch import Dispatcher
-from gpyro.errors import DaemonError, NamingError, ProtocolError
-from gpyro.exposure import expose
+from gpyro.errors import DaemonError, ProtocolError
 from gpyro.guid import getGUID
 from gpyro.net.bind import bind
 from gpyro.net.channel import Channel
@@ -30,9 +31,13 @@ from gpyro.net.stream import READ
 from gpyro.objects import ObjBase
 from gpyro.proxy import DynamicProxy, DynamicProxyWithAttrs
 from gpyro.pyrouri import PyroURI
+from gpyro.servant import DaemonServant
 from gpyro.termination import answered_by
 from gpyro.tls import LocalStorage, current_call, getLocalStorage
 from gpyro.util import log
+
+# Of real threads, also in a patched process, and such that a signal handler may take it again.
+_make_lock = monkey.get_original("threading", "RLock")
 
 DRAIN_INTERVAL = 0.02
 """Seconds between looks at the running calls while a daemon drains."""
@@ -44,29 +49,6 @@ PATIENCE = 1.0
 
 def _always() -> bool:
     return True
-
-
-@expose("getRegistered", "ResolvePYROLOC")
-class DaemonServant:
-    """The small object that represents a daemon to clients."""
-
-    def __init__(self, dispatcher: Dispatcher) -> None:
-        self._entries = weakref.proxy(dispatcher)
-
-    def getRegistered(self) -> dict[str, str | None]:
-        """Object id -> name of everything that is connected."""
-        return {guid: entry.name for guid, entry in self._entries.entries.items()}
-
-    def ResolvePYROLOC(self, name: str) -> str:
-        """The id of the object that was connected under exactly this name.
-
-        Raises:
-            NamingError: there is none.
-        """
-        for guid, entry in self._entries.entries.items():
-            if entry.name == name:
-                return str(guid)
-        raise NamingError("no object found by this name", name)
 
 
 class Daemon:
@@ -123,6 +105,7 @@ class Daemon:
         self._closed = False
         self._state: HubState | None = None
         self._ids: dict[int, str] = {}
+        self._changing = _make_lock()
         self._transients_age = 0.0
         self._stop_asked = False
         self._looping = False
@@ -151,26 +134,29 @@ class Daemon:
 
         Raises:
             DaemonError: the name is taken by another object here, or ``ObjBase.__init__`` did not run.
+            URIError: the object has an id that no URI can name.
         """
         if isinstance(obj, ObjBase) and "objectGUID" not in obj.__dict__:
             raise DaemonError(f"{type(obj).__name__}.__init__ did not call ObjBase.__init__")
-        known = self._ids.get(id(obj))
-        guid = known or (obj.GUID() if isinstance(obj, ObjBase) else getGUID())
-        if name is not None:
-            for other in list(self._dispatcher.entries.values()):
-                if other.name == name and other.obj is not obj:
+        with self._changing:
+            known = self._ids.get(id(obj))
+            guid = known or (obj.GUID() if isinstance(obj, ObjBase) else getGUID())
+            uri = self._uri(guid)
+            entry = self._dispatcher.entries.get(guid)
+            if entry is not None and entry.obj is not obj:
+                raise DaemonError(f"the object id {guid} is taken by another object of this daemon")
+            for other in self._dispatcher.entries.values():
+                if other.name == name is not None and other is not entry:
                     raise DaemonError(f"the name {name!r} is taken by another object of this daemon")
+            if entry is not None:
+                entry.name = name
+            else:
+                self._add(guid, name, obj)
+        if name is not None:
             log.warning("%r is connected as %r, but no name server is in use", type(obj).__name__, name)
-        entry = self._dispatcher.entries.get(guid)
-        if entry is not None and entry.obj is obj:
-            entry.name = name
-        elif entry is not None:
-            raise DaemonError(f"the object id {guid} is taken by another object of this daemon")
-        else:
-            self._add(guid, name, obj)
         if isinstance(obj, ObjBase):
             obj.setPyroDaemon(self)
-        return self._uri(guid)
+        return uri
 
     def _add(self, guid: str, name: str | None, obj: Any) -> None:
         self._ids[id(obj)] = guid
@@ -188,10 +174,11 @@ class Daemon:
         guid = obj if isinstance(obj, str) else self._ids.get(id(obj), "")
         if guid == INTERNAL_DAEMON_GUID:
             return
-        entry = self._dispatcher.entries.pop(guid, None)
-        if entry is None:
-            raise KeyError(f"{obj!r} is not connected to this daemon")
-        self._ids.pop(id(entry.obj), None)
+        with self._changing:
+            entry = self._dispatcher.entries.pop(guid, None)
+            if entry is None:
+                raise KeyError(f"{obj!r} is not connected to this daemon")
+            self._ids.pop(id(entry.obj), None)
         if isinstance(entry.obj, ObjBase):
             entry.obj.setPyroDaemon(None)
 
@@ -279,8 +266,8 @@ class Daemon:
                         log.exception("_gotReaped of %s failed", type(entry.obj).__name__)
 
     def _is_called(self, guid: str) -> bool:
-        calls = (call for channel in list(self._listener.channels) for call in list(channel.serving.values()))
-        return any(call.session.object_id == guid for call in calls)
+        calls = [call for channel in list(self._listener.channels) for call in list(channel.serving.values())]
+        return any(call.session.object_id == guid for call in (*calls, *self._dispatcher.unheard))
 
     # Running
 
@@ -383,7 +370,7 @@ class Daemon:
         self._stop_asked = True
         if disconnect:
             for guid in list(self._dispatcher.entries):
-                if guid != INTERNAL_DAEMON_GUID:
+                with contextlib.suppress(KeyError):  # disconnected by somebody else meanwhile
                     self.disconnect(guid)
         state = self._state
         if state is None or self._process != os.getpid():
@@ -442,7 +429,7 @@ class Daemon:
     def _busy(self) -> bool:
         """Whether calls run, or answers are not sent yet."""
         channels = self._listener.channels
-        return self._dispatcher.unheard > 0 or any(one.serving or one.in_calls or one.out.size for one in channels)
+        return bool(self._dispatcher.unheard) or any(one.serving or one.in_calls or one.out.size for one in channels)
 
     def _stop_there(self, state: HubState, grace: float) -> None:
         """Stop from another thread than that of the daemon's hub."""

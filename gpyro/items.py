@@ -137,6 +137,14 @@ ITEMS: Final[dict[str, Item]] = {
             "one message of the greatest size",
         ),
         Item(
+            "PYRO_MAX_UNREAD",
+            256 * MIB,
+            Whole(4096, 1 << 40),
+            "bytes of results that may wait because the client of a channel does not read them; more are dropped, with "
+            "an error",
+            "sixteen messages of the greatest size; a client that never reads must not fill the server's memory",
+        ),
+        Item(
             "PYRO_MAX_MESSAGE",
             16 * MIB,
             Whole(4096, (1 << 32) - 1),
@@ -172,4 +180,5 @@ class Names:
     PYRO_MAX_SESSIONS: int
     PYRO_MAX_CALLS: int
     PYRO_MAX_BYTES: int
+    PYRO_MAX_UNREAD: int
     PYRO_MAX_MESSAGE: int

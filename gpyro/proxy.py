@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import weakref
 from collections.abc import Iterable
 from typing import Any
 
@@ -60,6 +61,8 @@ class DynamicProxy:
             SerializationError: an argument cannot travel.
             Exception: whatever the remote method raised.
         """
+        if name[:1] == "_":
+            raise AttributeError(f"{name!r} is private, and never asked of a remote object")
         return self._remote.call(name, *vargs, **kargs)
 
     def _release(self) -> None:
@@ -74,13 +77,21 @@ class DynamicProxy:
         Raises:
             ValueError: it is not a positive number.
         """
-        if secs is not None and not secs > 0:
+        seconds = None if secs is None or isinstance(secs, str) else float(secs)
+        if secs is not None and (seconds is None or not seconds > 0):
             raise ValueError(f"a timeout is a positive number of seconds, or None: {secs!r}")
-        self._remote.timeout = None if secs is None else float(secs)
+        self._remote.timeout = seconds
 
     def _setOneway(self, methods: str | Iterable[str]) -> None:
-        """Call the named methods one-way from now on: no answer, no exception, the result is None."""
+        """Call the named methods one-way from now on: no answer, no exception, the result is None.
+
+        Raises:
+            TypeError: a name is no str.
+        """
         names = (methods,) if isinstance(methods, str) else tuple(methods)
+        for name in names:
+            if not isinstance(name, str):
+                raise TypeError(f"a method's name is a str: {name!r}")
         self._remote.oneway |= frozenset(names)
 
     def _setIdentification(self, ident: Any) -> None:
@@ -88,8 +99,7 @@ class DynamicProxy:
 
         To be called before the first call; ends sessions that are open.
         """
-        self._remote.release()
-        self._remote.identification = ident or None
+        self._remote.identify(ident)
 
     def _setNewConnectionValidator(self, validator: Any) -> None:
         """Have `validator` judge new connections."""
@@ -167,7 +177,7 @@ class DynamicProxy:
         """A new, unconnected proxy with the same settings."""
         copied = type(self)(self.URI)
         mine, its = self._remote, copied._remote
-        for name in ("settings", "timeout", "oneway", "identification", "validator"):
+        for name in ("settings", "timeout", "oneway", "identification", "credentials", "validator"):
             setattr(its, name, getattr(mine, name))
         if mine.private:
             its.make_private(True)
@@ -184,8 +194,13 @@ class DynamicProxyWithAttrs(DynamicProxy):
     """As `DynamicProxy`, and reads and writes the object's public data attributes, each time by a call.
 
     ``proxy.a.b`` fetches ``a`` by value; ``.b`` and everything after it is local. ``proxy.sum = proxy.sum + 1`` is two
-    calls, with room for others in between.
+    calls, with room for others in between. Which names are methods is asked once, and again when one is so no longer.
     """
+
+    def __init__(self, URI: str | PyroURI) -> None:
+        """As `DynamicProxy`."""
+        super().__init__(URI)
+        self._remote.forget = _Forget(self)
 
     def __getattr__(self, name: str) -> Any:
         if name[:1] == "_":
@@ -212,6 +227,18 @@ class DynamicProxyWithAttrs(DynamicProxy):
             return 0
         _, answer = self._remote.request(Kind.DESCRIBE, lambda serializer: attr.encode("utf-8", "replace"))
         return answer[4][0] if answer[4] else 0
+
+
+class _Forget:
+    """Has an attribute proxy forget a method. A method of the proxy itself would keep it from being collected."""
+
+    def __init__(self, proxy: DynamicProxy) -> None:
+        self._proxy = weakref.ref(proxy)
+
+    def __call__(self, name: str) -> None:
+        proxy = self._proxy()
+        if proxy is not None and isinstance(proxy.__dict__.get(name), RemoteMethod):
+            del proxy.__dict__[name]
 
 
 proxy_classes.update(plain=DynamicProxy, attributes=DynamicProxyWithAttrs)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from time import monotonic
 from typing import Any, Final
 
@@ -15,15 +15,18 @@ from gpyro.configuration import Settings
 from gpyro.constants import INTERNAL_DAEMON_GUID
 from gpyro.errors import (
     CallRefusedError,
+    ConnectionDeniedError,
     NotSentError,
     ProtocolError,
     PyroError,
     SerializationError,
     SynchronizationError,
+    TimeoutError,
 )
+from gpyro.net.calls import Turnstile
 from gpyro.net.channel import Channel
 from gpyro.net.connect import ChannelTable, Destination
-from gpyro.net.hub import hub_state
+from gpyro.net.hub import HubState, hub_state
 from gpyro.pyrouri import PyroURI
 from gpyro.tls import CURRENT_CALL, current_call
 from gpyro.wire import metadata
@@ -68,6 +71,23 @@ class ClientSession:
         self.channel.close_session(self.id)
 
 
+class _Line(Turnstile):
+    """The calls that wait until a proxy is connected, in the order made: each passes in its turn, also afterwards."""
+
+    __slots__ = ("process",)
+
+    def __init__(self, state: HubState) -> None:
+        super().__init__(state.hub, lambda size: True)
+        self.process = os.getpid()
+
+
+class _Unhashable:
+    """Stands for an identification that is no key by itself: it is only equal to itself."""
+
+    def __init__(self, identification: Any) -> None:
+        self.identification = identification
+
+
 class RemoteObject:
     """What a proxy, and the methods taken from it, call through. Its sessions end when the last of them is gone.
 
@@ -77,13 +97,18 @@ class RemoteObject:
         timeout: seconds for a whole call, or None.
         oneway: names of the methods that are called one-way.
         private: number of its own channel, or 0.
-        identification: who connects.
+        identification: who connects; to be set by `identify`.
+        credentials: the same as a part of the key of a channel.
+        forget: called with the name of a member that turned out to be no method (any more).
         validator: what judges new connections.
         sessions: the open sessions by thread.
     """
 
     __slots__ = (
+        "_lines",
         "_process",
+        "credentials",
+        "forget",
         "identification",
         "oneway",
         "private",
@@ -96,6 +121,7 @@ class RemoteObject:
 
     def __init__(self, uri: PyroURI, settings: Settings) -> None:
         self.sessions: dict[int, ClientSession] = {}
+        self._lines: dict[int, _Line] = {}  # by thread, and only while calls wait
         self._process = os.getpid()
         self.uri = uri
         self.settings = settings
@@ -103,6 +129,8 @@ class RemoteObject:
         self.oneway: frozenset[str] = frozenset()
         self.private = 0
         self.identification: Any = None
+        self.credentials: Hashable = None
+        self.forget: Callable[[str], object] | None = None
         self.validator: Any = None
 
     def call(self, name: str, /, *args: Any, **kwargs: Any) -> Any:
@@ -110,7 +138,7 @@ class RemoteObject:
         timeout = self.timeout
         deadline = None if timeout is None else monotonic() + timeout
         session = self.sessions.get(_thread_id())
-        if session is None or not session.channel.usable:
+        if session is None or not session.channel.usable or self._lines:
             session = self.connect(deadline)
         channel = session.channel
         serializer = channel.serializer
@@ -126,12 +154,14 @@ class RemoteObject:
         answer = channel.request(_CALL, session.id, body, flags, deadline)
         if answer[0] == _RESULT:
             return serializer.decode(answer[4])
+        if self.forget is not None and answer[0] == Kind.REJECTED:
+            self.forget(name)
         raise self._failure(channel, answer)
 
     def request(self, kind: Kind, body: Callable[[Any], bytes]) -> tuple[Channel, Frame]:
         """Send a request other than a call; `body` makes its body with the serializer it is given."""
         deadline = None if self.timeout is None else monotonic() + self.timeout
-        session = self.session(deadline)
+        session = self.connect(deadline)
         channel = session.channel
         flags, chained = _with_chain(body(channel.serializer))
         answer = channel.request(kind, session.id, chained, flags, deadline)
@@ -147,36 +177,53 @@ class RemoteObject:
         code, text = unpack_text(answer[4])
         return _VERDICTS.get(code, CallRefusedError)(text)
 
-    def session(self, deadline: float | None) -> ClientSession:
-        """The session on the current thread's hub, begun if need be."""
-        session = self.sessions.get(_thread_id())
-        if session is not None and session.channel.usable:
-            return session
-        return self.connect(deadline)
-
     def connect(self, deadline: float | None) -> ClientSession:
-        """A new session on the current thread's hub, on a new or a shared channel."""
-        uri = self.uri
+        """The session on the current thread's hub, begun if need be, when all earlier calls have gone on with it."""
+        thread = _thread_id()
+        session = self.sessions.get(thread)
+        if session is not None and session.channel.usable and thread not in self._lines:
+            return session
         state = hub_state()
         if getcurrent() is state.hub:
             raise PyroError("a proxy cannot be called from the hub (a loop callback): spawn a greenlet for it")
-        table = state.part(ChannelTable)
-        thread = _thread_id()
+        line = self._lines.get(thread)
+        if line is None or line.process != os.getpid():
+            line = self._lines[thread] = _Line(state)
+        try:
+            try:
+                line.wait(getcurrent(), 0, deadline)
+            except TimeoutError:
+                text = f"the deadline passed while connecting to {self._destination()}"
+                raise TimeoutError(text, "connecting") from None
+            try:
+                session = self.sessions.get(thread)
+                if session is None or not session.channel.usable:
+                    session = self.sessions[thread] = self._begin(state.part(ChannelTable), deadline)
+                return session
+            except (NotSentError, ConnectionDeniedError) as error:
+                line.close(error)  # what holds for this call holds for those that came while it tried
+                raise
+            finally:
+                line.passed()
+        finally:
+            if not line.busy and self._lines.get(thread) is line:
+                del self._lines[thread]
+
+    def _destination(self) -> Destination:
+        uri = self.uri
+        return Destination(uri.address, uri.port, self.credentials, self.private, self.settings)
+
+    def _begin(self, table: ChannelTable, deadline: float | None) -> ClientSession:
+        """A new session, on a new or a shared channel."""
         for owner, lost in list(self.sessions.items()):
             if lost.channel.closed:
                 self.sessions.pop(owner, None)
         for _ in range(2):
-            to = Destination(uri.address, uri.port, self.identification, self.private, self.settings)
-            channel = table.channel(to, deadline)
-            if uri.protocol == "PYROLOC":
-                self._locate(channel, uri, deadline)
-            session = self.sessions.get(thread)
-            if session is not None and session.channel.usable:
-                return session  # another greenlet was quicker
+            channel = table.channel(self._destination(), deadline)
+            if self.uri.protocol == "PYROLOC":
+                self._locate(channel, self.uri, deadline)
             if channel.usable:
-                session = ClientSession(channel, channel.open_session(uri.objectID.encode("ascii")))
-                self.sessions[thread] = session
-                return session
+                return ClientSession(channel, channel.open_session(self.uri.objectID.encode("ascii")))
         raise NotSentError(f"connection lost: {channel.reason}")
 
     def _locate(self, channel: Channel, uri: PyroURI, deadline: float | None) -> None:
@@ -192,6 +239,17 @@ class RemoteObject:
             session.close()
         if uri.protocol == "PYROLOC":
             uri.init(uri.address, guid, uri.port, "PYRO")
+
+    def identify(self, identification: Any) -> None:
+        """Say who connects; sessions that are open end."""
+        self.release()
+        self.identification = identification or None
+        try:
+            hash(self.identification)
+        except TypeError:
+            self.credentials = _Unhashable(identification)
+        else:
+            self.credentials = self.identification
 
     def make_private(self, private: bool) -> None:
         """Use a channel of its own, or the shared one."""

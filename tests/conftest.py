@@ -15,6 +15,7 @@ from gevent.threadpool import _WorkerGreenlet
 from greenlet import greenlet
 
 from gpyro.net.hub import hub_state
+from gpyro.net.listener import Listener
 from gpyro.net.workers import Worker
 from tests.support import close_hub, descriptors, turns
 
@@ -53,6 +54,10 @@ def _unfinished() -> list[str]:
             found.append(f"{stream}: {len(stream.pending)} calls out")  # type: ignore[attr-defined]
         if getattr(stream, "serving", None):
             found.append(f"{stream}: {len(stream.serving)} calls being served")  # type: ignore[attr-defined]
+        if getattr(stream, "opened", None):
+            found.append(f"{stream}: {len(stream.opened)} sessions open")  # type: ignore[attr-defined]
+        if isinstance(getattr(stream, "owner", None), Listener):
+            found.append(f"{stream}: accepted and not closed")
     found += [f"{listener} still listens" for listener in state.listeners]
     return found
 

@@ -31,7 +31,7 @@ def rejection(raw):
     "name",
     ["_private", "__init__", "__class__", "__reduce__", "getDaemon", "setGUID", "delegateTo", "value", "nothing", "",
      "echo.__call__", "a b", "\x00", "é" * 3000],
-    ids=ascii,
+    ids=lambda name: ascii(name[:20]),
 )  # fmt: skip
 @pytest.mark.parametrize("kind", [Kind.CALL, Kind.GET])
 def test_members_that_are_not_offered(daemon, obj, name, kind, caplog):
@@ -49,7 +49,9 @@ def test_members_that_are_not_offered(daemon, obj, name, kind, caplog):
     raw.call(3, 1, "echo", "next")
     assert CODEC.decode(raw.read()[4]) == "next"
     raw.close()
-    assert lines(caplog) == []
+    (line,) = lines(caplog)
+    assert "Target offers no" in line
+    assert len(line) < 500
 
 
 @pytest.mark.parametrize("name", ["_private", "objectGUID", "delegate", "lastUsed", "__class__", "echo", "nothing"])

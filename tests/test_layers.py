@@ -24,10 +24,13 @@ FLOORS = {
     **dict.fromkeys(["gpyro.wire", "gpyro.values", "gpyro.auth", "gpyro.exposure"], 1),
     **dict.fromkeys(["gpyro.configuration", "gpyro.item_kinds", "gpyro.items", "gpyro.util", "gpyro.deadline"], 2),
     "gpyro.net": 3,
-    **dict.fromkeys(["gpyro.tls", "gpyro.objects", "gpyro.dispatch", "gpyro.calls", "gpyro.synchronize"], 4),
     **dict.fromkeys(
-        ["gpyro.pyrouri", "gpyro.remote", "gpyro.adapter", "gpyro.termination", "gpyro.proxy", "gpyro.hub_daemon"], 5
+        ["gpyro.tls", "gpyro.objects", "gpyro.dispatch", "gpyro.failures", "gpyro.calls", "gpyro.synchronize"], 4
     ),
+    **dict.fromkeys(
+        ["gpyro.pyrouri", "gpyro.remote", "gpyro.adapter", "gpyro.termination", "gpyro.proxy", "gpyro.servant"], 5
+    ),
+    **dict.fromkeys(["gpyro.hub_daemon"], 5),
     **dict.fromkeys(["gpyro.naming", "gpyro.stores", "gpyro.discovery", "gpyro.eventsvc", "gpyro.interop"], 6),
     **dict.fromkeys(["gpyro.core", "gpyro.protocol", "gpyro.testing", "gpyro.test"], 7),
     **dict.fromkeys(["gpyro.nsc", "gpyro.xnsc", "gpyro.wxnsc"], 7),

@@ -110,11 +110,11 @@ def test_short_threads_leave_no_descriptor(uri, loop, shared):
     until(lambda: descriptors() <= before)
     print(sorted(answers) == list(range(-1, int(sys.argv[3]))))
     if shared is not None:
-        assert len(shared._sessions if hasattr(shared, "_sessions") else ()) <= 20
+        assert len(shared._remote.sessions) <= 20
     """,
         uri,
         str(shared),
-        "1000" if loop == "libev-cext" and not shared else "300",
+        "1000",
         environment={"GEVENT_LOOP": loop},
     )
     assert out == "True\n"

@@ -23,6 +23,9 @@ from gpyro.wire.ids import made_by_connecting_end
 if TYPE_CHECKING:
     import _socket
 
+MIN_RESULT = 4096
+"""Bytes that a result may have in any case, so that there is always room to say why a larger one was dropped."""
+
 _pack_header = HEADER.pack
 
 
@@ -40,7 +43,13 @@ class Owner(Protocol):
 
 
 class Acceptor(Protocol):
-    """Who serves the calls that arrive on a channel."""
+    """Who serves the calls that arrive on a channel.
+
+    Attributes:
+        max_unread: bytes of results that may wait because the peer does not read.
+    """
+
+    max_unread: int
 
     def serve(self, channel: Channel, frame: Frame) -> None:
         """A request arrived. In the hub; must not block."""
@@ -62,12 +71,15 @@ class Channel(CallingStream):
         served: sessions that the peer opened, by id.
         draining: the peer announced that it will close; calls under way are still answered.
         user: what validators hang on the connection; shows through in every session's `caller`.
+        unheard: what is left of the calls of one-way methods that may run; None before the first.
+        result_limit: largest result that may be sent now: what the peer takes, and less while many wait to be read.
         in_calls, in_bytes: unanswered calls of the peer, and the bytes of their bodies.
         granted_calls, granted_bytes: how much of that the peer may have.
     """
 
     __slots__ = (
         "_deferred",
+        "_held",
         "_owed_bytes",
         "_owed_calls",
         "_results_waiting",
@@ -79,9 +91,11 @@ class Channel(CallingStream):
         "in_bytes",
         "in_calls",
         "owner",
+        "result_limit",
         "serializer",
         "served",
         "serving",
+        "unheard",
         "user",
     )
 
@@ -104,6 +118,9 @@ class Channel(CallingStream):
         self.serializer: Any = None
         self.in_calls = self.in_bytes = 0
         self.granted_calls = self.granted_bytes = 0
+        self.result_limit = 0
+        self.unheard: Any = None
+        self._held = 0  # bytes of results whose workers wait for room
         self.draining = False
         self._owed_calls = self._owed_bytes = 0
         # Parts that few channels need at a time are made when they do.
@@ -126,7 +143,7 @@ class Channel(CallingStream):
         peer = self.wire.peer
         assert peer is not None
         self.serializer = serializer
-        self.peer_limit = peer.message
+        self.peer_limit = self.result_limit = peer.message
         self.granted_calls, self.granted_bytes = self.wire.own.calls, self.wire.own.size
         if peer.calls:
             self.grant(peer.calls, peer.size)
@@ -214,7 +231,9 @@ class Channel(CallingStream):
 
     def answer(self, frame: Frame, kind: int, body: bytes, flags: int = 0) -> None:
         """Answer the request `frame`, in its worker, which waits here while the output is full."""
-        turnstile = self._wait_for_room() if self.out.size > HIGH_WATER or self._results_waiting is not None else None
+        turnstile = None
+        if self.out.size > HIGH_WATER or self._results_waiting is not None:
+            turnstile = self._wait_for_room(len(body))
         self.in_calls -= 1
         self.in_bytes -= len(frame[4])
         self.serving.pop(frame[2], None)
@@ -244,25 +263,35 @@ class Channel(CallingStream):
             self.owing = True
             self._flush_soon()
 
-    def _wait_for_room(self) -> Turnstile | None:
-        """Wait until the output is below its mark; gives what must be told `passed`."""
+    def _hold(self, size: int) -> None:
+        """So many more bytes of results wait for room, or less: what others may add is bounded."""
+        self._held += size
+        left = self.acceptor.max_unread - self._held if self.acceptor is not None else 0
+        self.result_limit = min(self.peer_limit, max(MIN_RESULT, left))
+
+    def _wait_for_room(self, size: int) -> Turnstile | None:
+        """Wait with a result of `size` until the output is below its mark; gives what must be told `passed`."""
         turnstile = self._results_waiting
         if turnstile is None:
             turnstile = self._results_waiting = Turnstile(self.hub, self._result_may_go)
         if not turnstile.busy and self.out.size <= HIGH_WATER:
             self._results_waiting = None
             return None
-        while not self.deaf:
-            try:
-                turnstile.wait(getcurrent(), 0, None)
-                return turnstile
-            except ProtocolError:  # closed meanwhile
-                break
-            except BaseException as error:
-                # What the method left behind, such as a forgotten Timeout: it must not cost the caller its answer.
-                if isinstance(error, self.hub.SYSTEM_ERROR):
-                    self.state.interrupt(error)
-        return None
+        self._hold(size)
+        try:
+            while not self.deaf:
+                try:
+                    turnstile.wait(getcurrent(), 0, None)
+                    return turnstile
+                except ProtocolError:  # closed meanwhile
+                    break
+                except BaseException as error:
+                    # What the method left behind, such as a forgotten Timeout: it must not cost the caller its answer.
+                    if isinstance(error, self.hub.SYSTEM_ERROR):
+                        self.state.interrupt(error)
+            return None
+        finally:
+            self._hold(-size)
 
     def _result_may_go(self, size: int) -> bool:
         return self.out.size <= HIGH_WATER

@@ -165,11 +165,15 @@ class HubState:
 
         timer.start(run)
 
-    def warn(self, key: str, text: str, *arguments: object) -> None:
-        """Log a warning about what a peer does, outside the hub, and at most one a second for each `key`."""
+    def warn(self, key: str, text: str, *arguments: object, error: BaseException | None = None) -> None:
+        """Log a warning about what a peer does, outside the hub, and at most one a second for each `key`.
+
+        With the traceback of `error`, if there is one.
+        """
         left_out = self._warnings.admit(key)
         if left_out is not None:
-            self.report(logger.warning, text + (f" ({left_out} like it left out)" if left_out else ""), *arguments)
+            text += f" ({left_out} like it left out)" if left_out else ""
+            self.report(lambda: logger.warning(text, *arguments, exc_info=error))
 
     def report(self, log: Callable[..., object], *arguments: Any) -> None:
         """Call a logging function outside the hub, for its handlers may block.

@@ -70,6 +70,7 @@ class Desk:
     """Takes calls and keeps them, or does with each what it was told."""
 
     def __init__(self, work: Callable[[Call], None] | None = None) -> None:
+        self.max_unread = 64 << 20
         self.work = work
         self.calls: list[Call] = []
         self.closed: list[Any] = []
