@@ -17,7 +17,7 @@ from gpyro.configuration import Settings
 from gpyro.constants import RIF_Keywords, RIF_Varargs
 from gpyro.errors import SerializationError, SynchronizationError, WireError
 from gpyro.exposure import Members
-from gpyro.failures import Rejected, Unsendable, answer_to_failed, shown
+from gpyro.failures import Rejected, Unread, Unsendable, answer_to_failed, shown
 from gpyro.objects import HIDDEN, ObjBase, SynchronizedObjBase
 from gpyro.synchronize import CallLock
 from gpyro.tls import CURRENT_CALL, Call, LocalStorage, Session
@@ -265,7 +265,7 @@ class Dispatcher:
             else:
                 flags, answer = self._perform(call, entry, body)
             if len(answer) > channel.result_limit:
-                raise Unsendable(self._too_large(channel, len(answer)))
+                raise self._too_large(channel, len(answer))
         except BaseException as error:
             kind, answer = answer_to_failed(call, self.entries.get(session.object_id), error)
         if frame[0] == _ONEWAY:
@@ -277,15 +277,15 @@ class Dispatcher:
         else:
             channel.answer(frame, kind, answer, flags)
 
-    def _too_large(self, channel: Channel, size: int) -> SerializationError:
+    def _too_large(self, channel: Channel, size: int) -> Unsendable:
         if size > channel.peer_limit:
-            return SerializationError(
-                f"the result of {size} bytes is over the {channel.peer_limit} that the caller takes"
-            )
-        return SerializationError(
-            f"the result of {size} bytes was dropped: more than {self.settings.PYRO_MAX_UNREAD} bytes of results wait "
-            f"for the caller to read them (the server's PYRO_MAX_UNREAD)"
+            text = f"the result of {size} bytes is over the {channel.peer_limit} that the caller takes"
+            return Unsendable(SerializationError(text))
+        text = (
+            f"the result of {size} bytes was dropped: the {self.max_unread} bytes of results that may wait for the "
+            "caller to read them would be exceeded (the server's PYRO_MAX_UNREAD)"
         )
+        return Unread(SerializationError(text))
 
     def _encode(self, call: Call, result: object) -> bytes:
         try:

@@ -36,6 +36,10 @@ class Unsendable(Exception):
     """The result of a method cannot travel; ``args[0]`` is the error that says why."""
 
 
+class Unread(Unsendable):
+    """There are too many results already that the peer does not read."""
+
+
 def answer_to_failed(call: Call, entry: ObjectEntry | None, error: BaseException) -> tuple[int, bytes]:
     """The answer for a request that raised; whatever it was, there is one, and the server goes on."""
     try:
@@ -60,22 +64,26 @@ def _explain(call: Call, entry: ObjectEntry | None, error: BaseException) -> tup
         return Kind.REJECTED, bytes((error.code,)) + error.text.encode("utf-8", "replace")[: SMALL_LIMIT - 4]
     if isinstance(error, KeyboardInterrupt):
         channel.state.interrupt(error)
-    is_own = isinstance(error, Unsendable)
-    if is_own:
-        error = error.args[0]
+    failure = error
+    if isinstance(failure, Unsendable):
+        error = failure.args[0]
     if error is call.session.failure:  # of which the log tells already
         return Kind.ERROR, channel.serializer.encode_error(error, _remote_lines(error))
     if isinstance(error, TypeError) and _never_entered(error):
         text = "%s of session %d from %s on %s has the wrong arguments: %s"
         channel.state.warn("wrong arguments", text, what, frame[3], channel.address, name, _one_line(str(error)))
         return Kind.ERROR, channel.serializer.encode_error(error, _remote_lines(error))
+    if isinstance(failure, Unread):
+        text = "%s of session %d from %s on %s: %s"
+        channel.state.warn("unread", text, what, frame[3], channel.address, name, error)
+        return Kind.ERROR, channel.serializer.encode_error(error, [])
     text = "%s of session %d from %s on %s raised %s"
     logger.warning(text, what, frame[3], channel.address, name, type(error).__name__, exc_info=error)
     if entry is not None and isinstance(entry.obj, CallbackObjBase) and not isinstance(error, channel.hub.SYSTEM_ERROR):
         trace = error.__traceback__
         channel.state.run_in_hub(lambda: channel.hub.handle_error(entry.obj, type(error), error, trace))
     lines = _remote_lines(error)
-    if isinstance(error, SerializationError) and not is_own:
+    if isinstance(failure, SerializationError):
         # It speaks of a call that the method made, not of the caller's own.
         error = RemoteError(f"{SerializationError.__module__}.SerializationError", str(error))
     return Kind.ERROR, channel.serializer.encode_error(error, lines)

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NoReturn, Protocol
 
@@ -110,7 +111,7 @@ class Host:
 class Choices:
     """One or more of some words, best first, separated by commas; kept as a string without blanks."""
 
-    words: tuple[str, ...]
+    words: Sequence[str]
 
     @property
     def expected(self) -> str:

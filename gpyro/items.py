@@ -8,7 +8,8 @@ from typing import Final
 from gpyro.item_kinds import Choices, Flag, Host, Kind, Seconds, Whole
 
 MIB: Final = 1 << 20
-SERIALIZERS: Final = ("msgpack", "json", "pickle")
+SERIALIZERS: Final = ["msgpack", "json", "pickle"]
+"""Names of the serializers; programs can add theirs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,11 +149,20 @@ ITEMS: Final[dict[str, Item]] = {
             "PYRO_MAX_MESSAGE",
             16 * MIB,
             Whole(4096, (1 << 32) - 1),
-            "bytes in the structured part of one message, raw buffers apart",
+            "bytes in one message",
             "decoding takes a few times as much memory, and some 100 ms",
         ),
     )
 }
+
+
+def as_markdown() -> str:
+    """The items as the table that stands in the manual."""
+    rows = ["| item | default | meaning |", "|---|---|---|"]
+    for name, item in ITEMS.items():
+        default = {None: "", True: "1", False: "0"}.get(item.default, item.default)  # type: ignore[call-overload]
+        rows.append(f"| `{name}` | {default} | {item.meaning}{'; ' * bool(item.reason)}{item.reason} |")
+    return "\n".join(rows) + "\n"
 
 
 class Names:

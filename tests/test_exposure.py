@@ -154,7 +154,16 @@ def test_a_nested_class_and_a_callable_attribute_are_not_methods():
             proxy.Nested()
         with pytest.raises(AttributeError):
             proxy.own_callable()
-        proxy._release()
+        # And no data, that somebody could exchange.
+        attributes = core.getAttrProxyForURI(uri_of(daemon, obj))
+        for name in ("Nested", "own_callable"):
+            assert attributes.findattr(name) == UNKNOWN
+            with pytest.raises(AttributeError, match="offers no"):
+                getattr(attributes, name)
+            with pytest.raises(AttributeError, match="not an attribute"):
+                setattr(attributes, name, 5)
+        for one in (proxy, attributes):
+            one._release()
 
 
 @pytest.mark.parametrize("base", [core.ObjBase, core.SynchronizedObjBase, core.CallbackObjBase])

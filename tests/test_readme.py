@@ -6,6 +6,7 @@ import re
 
 import pytest
 
+from gpyro.items import as_markdown
 from tests.support import ROOT, finish, python_process, run_python
 
 
@@ -51,3 +52,7 @@ def test_the_manuals_account():
         "print('done')\n"
     )
     assert run_python(program) == (0, "done\n", "")
+
+
+def test_the_manuals_table_of_configuration_items_is_the_code_s():
+    assert as_markdown() in (ROOT / "docs/manual.md").read_text()

@@ -337,6 +337,22 @@ def gone(obj):
     return not len(obj.storages)
 
 
+def test_the_storage_is_known_in_what_prepares_it(counter):
+    obj, daemon = counter
+    seen = []
+
+    def prepare(storage):
+        seen.append(obj.getLocalStorage() is storage)
+        seen.append(gevent.spawn(getLocalStorage).get() is storage)
+        storage.calls = 10
+
+    daemon.setInitTLS(prepare)
+    (proxy,) = proxies(daemon, obj, 1)
+    assert proxy.count() == 11
+    assert seen == [True, True]
+    release(proxy)
+
+
 def test_storage_is_gone_when_the_proxy_is_released(counter):
     obj, daemon = counter
     first, second = proxies(daemon, obj)

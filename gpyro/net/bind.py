@@ -87,6 +87,8 @@ def _resolve(host: str) -> tuple[int, str]:
 
 def _bind_port(family: int, address: str, port: int, norange: bool, settings: Settings) -> _socket.socket:
     first = port if norange else port or settings.PYRO_PORT
+    if not isinstance(first, int):
+        raise DaemonError(f"Couldn't start Pyro daemon: port {first!r} is no number")
     if not 0 <= first <= 65535:
         raise DaemonError(f"Couldn't start Pyro daemon: port {first} is not from 0 to 65535")
     last = first if norange or not first else min(65535, first + settings.PYRO_PORT_RANGE - 1)

@@ -246,12 +246,15 @@ class FrameStream:
         try:
             if not out.size or out.blocked:
                 return
+            was_full = out.size > LOW_WATER
             out.flush(self.sock)
             self.unproven = True
             if out.blocked:
                 if self._write_watcher is None:
                     self._write_watcher = self.loop.io(self.sock.fileno(), WRITE)
                 self._write_watcher.start(self._on_writable)
+            elif was_full:
+                self.on_room()  # the kernel took it all, but since it was added somebody may have begun to wait
         except BaseException as error:
             self._fail(error)
 

@@ -10,7 +10,8 @@ from gpyro.errors import SerializationError
 from .bytescan import holds_bytearray
 from .classes import Registry, registry
 from .guard import DEFAULT_LIMITS, Limits, check_message
-from .packing import OPTIONS, PackWalk, make_default, make_ext_hook, packb, raw_packed, take_raised, unpackb
+from .packing import OPTIONS, Packer, PackWalk, make_ext_hook, packb, take_raised, unpackb
+from .refusal import Refused
 from .serializer import Body, Serializer, check_call
 
 
@@ -24,7 +25,7 @@ class MsgpackSerializer(Serializer):
 
     def __init__(self, registry: Registry = registry, limits: Limits = DEFAULT_LIMITS) -> None:
         super().__init__(registry, limits)
-        self._default = make_default(registry, limits)
+        self._packer = Packer(registry, limits)
         self._ext_hook = make_ext_hook(registry, limits)
         self._walk = PackWalk(registry, limits)
         # A message has no more containers than bytes, so shorter ones need no look.
@@ -32,15 +33,17 @@ class MsgpackSerializer(Serializer):
 
     def encode(self, value: Any, root: str = "result") -> bytes:
         """See `Serializer.encode`."""
-        before = raw_packed[0]
+        found: list[Any] = []
+        all_msgpack = True
         try:
-            body = packb(value, self._default, OPTIONS)
+            body = packb(value, found.append, OPTIONS)
+            if found:
+                body, all_msgpack = self._packer.convert(value, found)
+            # C4 is the marker of bytes; those of over 255 have others.
+            if (0xC4 in body or len(body) > 256) and holds_bytearray(body, value, all_msgpack):
+                raise Refused("a bytearray needs the walk")
         except Exception:
             body = self._walked(value, root)
-        else:
-            # C4 is the marker of bytes; those of over 255 have others.
-            if (0xC4 in body or len(body) > 256) and holds_bytearray(body, value, raw_packed[0] == before):
-                body = self._walked(value, root)
         if len(body) > self._unchecked:
             self._check_sent(body, root)
         return body
@@ -48,24 +51,24 @@ class MsgpackSerializer(Serializer):
     def encode_call(self, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bytes:
         """See `Serializer.encode_call`."""
         call = [method, [*args], kwargs]
-        before = raw_packed[0]
+        found: list[Any] = []
+        all_msgpack = True
         try:
-            body = packb(call, self._default, OPTIONS)
+            body = packb(call, found.append, OPTIONS)
+            if found:
+                body, all_msgpack = self._packer.convert(call, found)
+            if (0xC4 in body or len(body) > 256) and holds_bytearray(body, call, all_msgpack):
+                raise Refused("a bytearray needs the walk")
         except Exception:
             body = self._walked_call(call)
-        else:
-            if (0xC4 in body or len(body) > 256) and holds_bytearray(body, call, raw_packed[0] == before):
-                body = self._walked_call(call)
         if len(body) > self._unchecked:
             self._check_sent(body, "args")
         return body
 
     def _walked(self, value: Any, root: str) -> bytes:
-        _let_through(take_raised())
         return self._pack_tree(self._walk.tree(value, root), root)
 
     def _walked_call(self, call: list[Any]) -> bytes:
-        _let_through(take_raised())
         method, args, kwargs = call
         parts = [self._walk.tree(part, root) for part, root in ((method, "method"), (args, "args"), (kwargs, "kwargs"))]
         return self._pack_tree(parts, "args")

@@ -1,15 +1,15 @@
 """msgpack, with extension types for what it lacks. The only file that knows ormsgpack.
 
-ormsgpack hides what its hooks raise, and gives them no argument to say how deep they are. So the hooks stand in a
-tower, one for each level of extension values in extension values, and leave what they raise where the caller looks
-for it. They keep no other state, so calls may overlap as they like.
+ormsgpack hides what its hooks raise, and gives them no argument to say how deep they are. So the hooks for unpacking
+stand in a tower, one for each level of extension values in extension values, and leave what they raise where the
+caller looks for it. They keep no other state, so calls may overlap as they like.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from contextvars import ContextVar
-from itertools import count
+from functools import partial
 from typing import Any, Final
 
 import ormsgpack
@@ -38,21 +38,16 @@ OPTIONS: Final = (
     | ormsgpack.OPT_PASSTHROUGH_TUPLE
     | ormsgpack.OPT_PASSTHROUGH_UUID
 )
-# Each level of the tower may hold 1,022 levels of lists when unpacking, which is 512 KiB of C stack, and 255 when
-# packing, which is 64 KiB. So from this level on the whole nesting is checked, and packing leaves deeper towers to
-# the walk.
+# Each level of extension values may hold 1,022 levels of lists when unpacking, which is 512 KiB of C stack. So from
+# this level on the whole nesting is checked, and packing leaves deeper nestings to the walk.
 _CHECKED_LEVEL: Final = 4
 _PACKED_LEVELS: Final = 32
 _ROWS: Final[dict[int, Special]] = {row.code: row for row in (*SPECIAL_TYPES.values(), NDARRAY, SCALAR)}
 
-Default = Callable[[Any], Any]
 ExtHook = Callable[[int, bytes], Any]
 
 # What a hook raised, until the call that it was for returns. Threads and greenlets have contexts of their own.
 _raised: Final[ContextVar[BaseException | None]] = ContextVar("gpyro.values.raised", default=None)
-# The last number is another one than before if an extension value whose payload is no msgpack was packed meanwhile.
-raw_packed: Final = [0]
-_next_number: Final = count(1).__next__
 
 
 def take_raised() -> BaseException | None:
@@ -69,49 +64,70 @@ def _note_raised(error: BaseException) -> None:
         _raised.set(error)
 
 
-def make_default(registry: Registry, limits: Limits) -> Default:
-    """The hook for values that msgpack lacks, for use at the outermost level."""
-    default: Default = _refuse_depth
-    for level in range(_PACKED_LEVELS, -1, -1):
-        default = _default(registry, limits, default, level)
-    return default
+class Packer:
+    """Packs values, those that msgpack lacks as extension values.
 
+    No Python code runs while ormsgpack goes through a container: it would let another greenlet or thread change that
+    container, and ormsgpack would read on in memory that is no longer there. So a first packing only collects what
+    msgpack lacks, with a hook that is no Python code; then that is converted; and a second packing takes the converted
+    values in the same order.
+    """
 
-def _refuse_depth(value: Any) -> Any:
-    raise Refused("so deep a nesting needs the walk")
+    def __init__(self, registry: Registry, limits: Limits) -> None:
+        self._registry = registry
+        self._wire_depth = limits.max_wire_depth
 
+    def pack(self, value: Any, level: int = 0) -> tuple[bytes, bool]:
+        """The packed value, and whether all payloads of extension values in it are msgpack.
 
-def _default(registry: Registry, limits: Limits, deeper: Default, level: int) -> Default:
-    special_types = SPECIAL_TYPES
-    checked, wire_depth = level == _CHECKED_LEVEL, limits.max_wire_depth
+        Raises:
+            Refused: a part of it cannot travel, or needs the walk.
+            Exception: ormsgpack refuses it, or what a hook of a class raised.
+        """
+        found: list[Any] = []
+        data = packb(value, found.append, OPTIONS)
+        all_msgpack = True
+        if found:
+            data, all_msgpack = self.convert(value, found, level)
+        if (0xC4 in data or len(data) > 256) and holds_bytearray(data, value, all_msgpack):
+            raise Refused("a bytearray needs the walk")
+        return data, all_msgpack
 
-    def default(value: Any) -> Any:
-        try:
-            kind = type(value)
-            state: Any
-            if kind is tuple:
-                code, state = TUPLE, [*value]
+    def convert(self, value: Any, found: list[Any], level: int = 0) -> tuple[bytes, bool]:
+        """Pack `value`, in which ormsgpack `found` values that msgpack lacks. Raises as `pack` does."""
+        all_msgpack = True
+        converted = []
+        for item in found:
+            extension, is_msgpack = self._extension(item, level)
+            converted.append(extension)
+            all_msgpack = all_msgpack and is_msgpack
+        rest = iter(converted)
+        # With more values than found before, `next` gives the value itself, which ormsgpack refuses once more.
+        data = packb(value, partial(next, rest), OPTIONS)
+        if next(rest, None) is not None:
+            raise Refused("the value changed while it was encoded")
+        return data, all_msgpack
+
+    def _extension(self, value: Any, level: int) -> tuple[Ext, bool]:
+        kind = type(value)
+        state: Any
+        if kind is tuple:
+            code, state = TUPLE, [*value]
+        else:
+            row = SPECIAL_TYPES.get(kind)
+            if row is not None:
+                code, state = row.code, row.to_state(value)
+                if code in RAW_CODES:
+                    return Ext(code, state), False
             else:
-                row = special_types.get(kind)
-                if row is not None:
-                    code, state = row.code, row.to_state(value)
-                    if code in RAW_CODES:
-                        raw_packed[0] = _next_number()
-                        return Ext(code, state)
-                else:
-                    code, state = _rare_state(value, registry)
-            before = raw_packed[0]
-            data = packb(state, deeper, OPTIONS)
-            if (0xC4 in data or len(data) > 256) and holds_bytearray(data, state, raw_packed[0] == before):
-                raise Refused("a bytearray needs the walk")
-            if checked and len(data) > wire_depth and container_bound(data) > wire_depth:
-                raise Refused("so deep a nesting may need the walk")
-        except BaseException as error:
-            _note_raised(error)
-            raise
-        return Ext(code, data)
-
-    return default
+                code, state = _rare_state(value, self._registry)
+        if level == _PACKED_LEVELS:
+            raise Refused("so deep a nesting needs the walk")
+        data, all_msgpack = self.pack(state, level + 1)
+        wire_depth = self._wire_depth
+        if level == _CHECKED_LEVEL and len(data) > wire_depth and container_bound(data) > wire_depth:
+            raise Refused("so deep a nesting may need the walk")
+        return Ext(code, data), all_msgpack
 
 
 def _rare_state(value: Any, registry: Registry) -> tuple[int, Any]:
@@ -220,11 +236,10 @@ def unpack_plain(data: bytes | memoryview) -> Any:
 __all__ = [
     "OPTIONS",
     "PackWalk",
-    "make_default",
+    "Packer",
     "make_ext_hook",
     "pack_plain",
     "packb",
-    "raw_packed",
     "take_raised",
     "unpack_plain",
     "unpackb",

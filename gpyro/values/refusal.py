@@ -45,6 +45,8 @@ def explain(value: object) -> str:
         return f"{name}: {kind}"
     if getattr(cls, "getProxy", None) is not None:
         return f"{name} is a remote object, which stays where it is; pass its proxy instead: obj.getProxy()"
+    if cls.__module__ == "builtins":
+        return f"{name}: objects of this class cannot travel"
     text = f"{name} is not registered; add: gpyro.register_class({name})"
     for base in _BUILTIN_BASES:
         if issubclass(cls, base):

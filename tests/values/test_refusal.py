@@ -47,7 +47,7 @@ def codec(request: pytest.FixtureRequest) -> Serializer:
         (threading.Lock(), "locks, events and queues cannot travel"),
         (threading.Event(), "locks, events and queues cannot travel"),
         (Text("x"), r"add: gpyro\.register_class\(Text\), or pass a plain str"),
-        (object(), r"object is not registered; add: gpyro\.register_class\(object\)"),
+        (object(), r"object: objects of this class cannot travel"),
     ],
     ids=lambda value: type(value).__name__,
 )

@@ -1,0 +1,192 @@
+"""How a proxy comes to its session: in which order the calls go on that waited for it, and who it is."""
+
+from __future__ import annotations
+
+import threading
+
+import gevent
+import pytest
+
+import gpyro
+from gpyro import core
+from gpyro.errors import NotSentError, TimeoutError
+from tests.programs import program
+from tests.relay import relayed
+from tests.support import eventually, serving, turns
+
+RECORDER = """
+    from gpyro import core
+    class Recorder(core.ObjBase):
+        def __init__(self):
+            super().__init__()
+            self.seen = []
+        def note(self, number):
+            self.seen.append(number)
+        def taken(self):
+            seen, self.seen = self.seen, []
+            return seen
+    daemon = core.Daemon(port=0, norange=1)
+    daemon.connect(Recorder(), "recorder")
+    print(f"localhost:{daemon.port}", daemon.ResolvePYROLOC("recorder"), flush=True)
+    daemon.requestLoop()
+    """
+
+
+@pytest.fixture(scope="module")
+def places():
+    with program(RECORDER) as server:
+        address, guid = server.line().split()
+        yield {"PYRO": f"PYRO://{address}/{guid}", "PYROLOC": f"PYROLOC://{address}/recorder"}
+
+
+@pytest.mark.parametrize("protocol", ["PYRO", "PYROLOC"])
+def test_calls_made_while_it_connects_start_in_the_order_made(places, protocol):
+    for pause in (0, 0, 0.0005):
+        proxy = core.getProxyForURI(places[protocol])
+        proxy._setPrivateChannel(True)
+        calls = []
+        for number in range(200):
+            # Some wait for the connection, some come the moment it is there, and some use it.
+            calls.append(gevent.spawn(proxy.note, number))
+            gevent.sleep(pause)
+        gevent.joinall(calls, raise_error=True)
+        assert proxy.taken() == list(range(200))
+        proxy._release()
+
+
+class Thing(core.ObjBase):
+    def echo(self, value):
+        return value
+
+
+@pytest.fixture
+def slow_way():
+    """A proxy whose connection is not answered until `flowing_down` is set."""
+    obj = Thing()
+    with relayed(obj) as (_, relay, uri):
+        relay.flowing_down.clear()
+        proxy = core.getProxyForURI(uri)
+        yield proxy, relay
+        relay.flowing_down.set()
+        proxy._release()
+
+
+@pytest.mark.parametrize("leaving", [0, 1, 2], ids=["the first", "one between", "the last"])
+@pytest.mark.parametrize("how", ["kill", "deadline"])
+def test_who_leaves_while_it_connects_holds_nobody_up(slow_way, leaving, how):
+    proxy, relay = slow_way
+    calls = []
+    for number in range(3):
+        proxy._setTimeout(0.02 if how == "deadline" and number == leaving else None)
+        calls.append(gevent.spawn(proxy.echo, number))
+        turns()
+    if how == "kill":
+        calls[leaving].kill()
+    else:
+        gevent.joinall([calls[leaving]])
+        assert isinstance(calls[leaving].exception, TimeoutError)
+        assert calls[leaving].exception.phase == "connecting"
+    relay.flowing_down.set()
+    gevent.joinall(calls)
+    assert [call.value for number, call in enumerate(calls) if number != leaving] == [
+        number for number in range(3) if number != leaving
+    ]
+    assert proxy.echo("after") == "after"
+
+
+def test_when_nobody_is_left_who_waits_the_next_begins_anew(slow_way):
+    proxy, relay = slow_way
+    calls = [gevent.spawn(proxy.echo, number) for number in range(3)]
+    turns()
+    gevent.killall(calls)
+    relay.flowing_down.set()
+    assert proxy.echo("after") == "after"
+    assert not proxy._remote._lines
+
+
+def test_what_keeps_one_from_connecting_is_told_to_all_who_wait():
+    proxy = core.getProxyForURI("PYRO://127.0.0.1:1/x")
+    calls = [gevent.spawn(proxy.echo, number) for number in range(20)]
+    gevent.joinall(calls)
+    assert {type(call.exception) for call in calls} == {NotSentError}
+    assert len({id(call.exception) for call in calls}) == 20
+    assert not proxy._remote._lines
+
+
+def test_threads_connect_side_by_side(slow_way):
+    proxy, relay = slow_way
+    found = []
+
+    def work(number):
+        found.append(proxy.echo(number))
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(3)]
+    for thread in threads:
+        thread.start()
+    turns(20)
+    relay.flowing_down.set()
+    eventually(lambda: not any(thread.is_alive() for thread in threads))
+    assert sorted(found) == [0, 1, 2]
+
+
+@pytest.mark.parametrize("identification", ["text", ["a", "list"], {"a": "dict"}, object(), b"bytes", 5])
+def test_an_identification_may_be_anything(identification):
+    obj = Thing()
+    with serving(obj) as daemon:
+        plain, same, other = (daemon.getProxyForObj(obj) for _ in range(3))
+        same._setIdentification(identification)
+        other._setIdentification([identification])
+        for proxy in (plain, same, other):
+            assert proxy.echo(1) == 1
+        assert len(daemon.connections) == 3
+        assert same._remote.identification is identification
+        for proxy in (plain, same, other):
+            proxy._release()
+
+
+def test_an_attribute_proxy_learns_that_a_method_is_one_no_longer():
+    class WithMethod:
+        def member(self):
+            return "called"
+
+    class WithData:
+        member = 5
+
+    obj = core.ObjBase()
+    obj.delegateTo(WithMethod())
+    with serving(obj) as daemon:
+        proxy = daemon.getAttrProxyForObj(obj)
+        assert proxy.member() == "called"
+        obj.delegateTo(WithData())
+        with pytest.raises(AttributeError, match="offers no 'member'"):
+            proxy.member()
+        assert proxy.member == 5
+        obj.delegateTo(WithMethod())
+        assert proxy.member() == "called"
+        proxy._release()
+
+
+def test_no_underscore_name_leaves_the_client():
+    proxy = core.getProxyForURI("PYRO://127.0.0.1:1/x")
+    for ask in (lambda: proxy._hidden, lambda: proxy._invokePYRO("_hidden", (), {}), lambda: proxy.__len__):
+        with pytest.raises(AttributeError, match="never asked"):
+            ask()
+
+
+@pytest.mark.parametrize("wrong", ["3", 0, -1, float("nan"), ""])
+def test_a_timeout_that_is_none(wrong):
+    proxy = core.getProxyForURI("PYRO://127.0.0.1:1/x")
+    with pytest.raises(ValueError, match="positive number of seconds"):
+        proxy._setTimeout(wrong)
+
+
+@pytest.mark.parametrize("wrong", [b"x", [1], [None, "x"]])
+def test_one_way_names_that_are_none(wrong):
+    proxy = core.getProxyForURI("PYRO://127.0.0.1:1/x")
+    with pytest.raises(TypeError, match="a method's name is a str"):
+        proxy._setOneway(wrong)
+    assert not proxy._remote.oneway
+
+
+def test_the_module_says_no_more_than_it_has():
+    assert set(gpyro.__all__) <= set(dir(gpyro))
