@@ -10,7 +10,7 @@ from gpyro.errors import SerializationError
 from .bytescan import holds_bytearray
 from .classes import Registry, registry
 from .guard import DEFAULT_LIMITS, Limits, check_message
-from .packing import OPTIONS, Packer, PackWalk, make_ext_hook, packb, take_raised, unpackb
+from .packing import OPTIONS, Packer, PackWalk, count_missing, make_ext_hook, missing_seen, packb, take_raised, unpackb
 from .refusal import Refused
 from .serializer import Body, Serializer, check_call
 
@@ -33,12 +33,12 @@ class MsgpackSerializer(Serializer):
 
     def encode(self, value: Any, root: str = "result") -> bytes:
         """See `Serializer.encode`."""
-        found: list[Any] = []
         all_msgpack = True
+        before = missing_seen()
         try:
-            body = packb(value, found.append, OPTIONS)
-            if found:
-                body, all_msgpack = self._packer.convert(value, found)
+            body = packb(value, count_missing, OPTIONS)
+            if missing_seen() != before + 1:
+                body, all_msgpack = self._packer.pack(value)
             # C4 is the marker of bytes; those of over 255 have others.
             if (0xC4 in body or len(body) > 256) and holds_bytearray(body, value, all_msgpack):
                 raise Refused("a bytearray needs the walk")
@@ -51,12 +51,12 @@ class MsgpackSerializer(Serializer):
     def encode_call(self, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bytes:
         """See `Serializer.encode_call`."""
         call = [method, [*args], kwargs]
-        found: list[Any] = []
         all_msgpack = True
+        before = missing_seen()
         try:
-            body = packb(call, found.append, OPTIONS)
-            if found:
-                body, all_msgpack = self._packer.convert(call, found)
+            body = packb(call, count_missing, OPTIONS)
+            if missing_seen() != before + 1:
+                body, all_msgpack = self._packer.pack(call)
             if (0xC4 in body or len(body) > 256) and holds_bytearray(body, call, all_msgpack):
                 raise Refused("a bytearray needs the walk")
         except Exception:

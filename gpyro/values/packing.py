@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextvars import ContextVar
 from functools import partial
+from itertools import count
 from typing import Any, Final
 
 import ormsgpack
@@ -50,6 +51,12 @@ ExtHook = Callable[[int, bytes], Any]
 _raised: Final[ContextVar[BaseException | None]] = ContextVar("gpyro.values.raised", default=None)
 
 
+# Most values consist of what msgpack has. A hook that is no Python code, and only counts, tells which ones do not at
+# no cost; who asks is counted, too. Where threads meet, it may say so of a value that does.
+missing_seen: Final = count().__next__
+count_missing: Final = partial(next, missing_seen.__self__)  # type: ignore[attr-defined]
+
+
 def take_raised() -> BaseException | None:
     """What a hook raised in the call that has just failed, if it was a hook that failed."""
     error = _raised.get()
@@ -88,12 +95,12 @@ class Packer:
         data = packb(value, found.append, OPTIONS)
         all_msgpack = True
         if found:
-            data, all_msgpack = self.convert(value, found, level)
+            data, all_msgpack = self._convert(value, found, level)
         if (0xC4 in data or len(data) > 256) and holds_bytearray(data, value, all_msgpack):
             raise Refused("a bytearray needs the walk")
         return data, all_msgpack
 
-    def convert(self, value: Any, found: list[Any], level: int = 0) -> tuple[bytes, bool]:
+    def _convert(self, value: Any, found: list[Any], level: int) -> tuple[bytes, bool]:
         """Pack `value`, in which ormsgpack `found` values that msgpack lacks. Raises as `pack` does."""
         all_msgpack = True
         converted = []
@@ -237,7 +244,9 @@ __all__ = [
     "OPTIONS",
     "PackWalk",
     "Packer",
+    "count_missing",
     "make_ext_hook",
+    "missing_seen",
     "pack_plain",
     "packb",
     "take_raised",
