@@ -17,7 +17,7 @@ from gpyro.configuration import Settings
 from gpyro.constants import RIF_Keywords, RIF_Varargs
 from gpyro.errors import SerializationError, SynchronizationError, WireError
 from gpyro.exposure import Members
-from gpyro.failures import Rejected, Unread, Unsendable, answer_to_failed, shown
+from gpyro.failures import NotPrepared, Rejected, Unread, Unsendable, answer_to_failed, encoded_error, shown
 from gpyro.objects import HIDDEN, ObjBase, SynchronizedObjBase
 from gpyro.synchronize import CallLock
 from gpyro.tls import CURRENT_CALL, Call, LocalStorage, Session
@@ -194,7 +194,7 @@ class Dispatcher:
                 self._init_tls(session.storage)
         except BaseException as error:
             session.channel.state.warn("initTLS", "initTLS failed for %s", session.caller, error=error)
-            session.failure = error
+            session.failure = encoded_error(session.channel, error)
         session.channel.state.run_in_hub(lambda: self._start_queued(session))
 
     def _start_queued(self, session: Session) -> None:
@@ -309,7 +309,9 @@ class Dispatcher:
             return Rejected(Rejection.CANCELLED, "cancelled before it began")
         if self.draining:
             return Rejected(Rejection.DRAINING, "the daemon is shutting down")
-        return call.session.failure or Rejected(Rejection.UNKNOWN_OBJECT, "unknown object ID")
+        if call.session.failure is not None:
+            return NotPrepared()
+        return Rejected(Rejection.UNKNOWN_OBJECT, f"unknown object ID {shown(call.session.object_id)}")
 
     def _run_locked(self, call: Call, entry: ObjectEntry, body: bytes) -> tuple[int, bytes]:
         """Carry out a request of an object, or a daemon, whose calls must not overlap."""
@@ -322,10 +324,12 @@ class Dispatcher:
                 if lock is not None:
                     lock.acquire(call)
                     held.append(lock)
-        except SynchronizationError as error:
-            for lock in held:
+        except BaseException as error:
+            for lock in reversed(held):
                 lock.release()
-            raise Rejected(Rejection.REENTERED, str(error)) from None
+            if isinstance(error, SynchronizationError):
+                raise Rejected(Rejection.REENTERED, str(error)) from None
+            raise
         try:
             # While it waited for its turn, its caller may have gone.
             unheard = channel.closed and not is_oneway and not call.answered

@@ -6,7 +6,7 @@ import logging
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from gpyro.errors import RemoteError, SerializationError
+from gpyro.errors import PyroError, RemoteError, SerializationError
 from gpyro.objects import CallbackObjBase
 from gpyro.tls import Call
 from gpyro.util import formatTraceback
@@ -14,6 +14,7 @@ from gpyro.wire.frames import SMALL_LIMIT, Kind, Rejection
 
 if TYPE_CHECKING:
     from gpyro.dispatch import ObjectEntry
+    from gpyro.net.channel import Channel
 
 logger = logging.getLogger("gpyro.dispatch")
 
@@ -40,16 +41,26 @@ class Unread(Unsendable):
     """There are too many results already that the peer does not read."""
 
 
+class NotPrepared(Exception):
+    """The session's initTLS failed, of which the log tells already."""
+
+
+def encoded_error(channel: Channel, error: BaseException) -> bytes:
+    """The body of an ERROR answer."""
+    return bytes(channel.serializer.encode_error(error, _remote_lines(error)))
+
+
 def answer_to_failed(call: Call, entry: ObjectEntry | None, error: BaseException) -> tuple[int, bytes]:
     """The answer for a request that raised; whatever it was, there is one, and the server goes on."""
+    channel = call.session.channel
     try:
         kind, answer = _explain(call, entry, error)
-        if len(answer) <= call.session.channel.result_limit:
+        if len(answer) <= channel.result_limit:
             return kind, answer
-        text = f"{type(error).__name__}, whose description is over the limit of a message"
-    except BaseException as second:
-        text = f"{type(error).__name__}, whose description failed with {type(second).__name__}"
-    return Kind.REJECTED, bytes((Rejection.UNREADABLE,)) + f"the call raised {text}".encode()
+        text = "whose description is over the limit of a message"
+    except BaseException:  # its class may do what it likes when it is asked for its name or its text
+        text = "whose description failed"
+    return Kind.ERROR, channel.serializer.encode_error(PyroError(f"the call raised an exception {text}"), [])
 
 
 def _explain(call: Call, entry: ObjectEntry | None, error: BaseException) -> tuple[int, bytes]:
@@ -62,17 +73,17 @@ def _explain(call: Call, entry: ObjectEntry | None, error: BaseException) -> tup
             text = "%s of session %d from %s on %s refused: %s"
             channel.state.warn("refused call", text, what, frame[3], channel.address, name, _one_line(error.text))
         return Kind.REJECTED, bytes((error.code,)) + error.text.encode("utf-8", "replace")[: SMALL_LIMIT - 4]
+    if isinstance(error, NotPrepared):
+        return Kind.ERROR, call.session.failure or b""
     if isinstance(error, KeyboardInterrupt):
         channel.state.interrupt(error)
     failure = error
     if isinstance(failure, Unsendable):
         error = failure.args[0]
-    if error is call.session.failure:  # of which the log tells already
-        return Kind.ERROR, channel.serializer.encode_error(error, _remote_lines(error))
     if isinstance(error, TypeError) and _never_entered(error):
         text = "%s of session %d from %s on %s has the wrong arguments: %s"
         channel.state.warn("wrong arguments", text, what, frame[3], channel.address, name, _one_line(str(error)))
-        return Kind.ERROR, channel.serializer.encode_error(error, _remote_lines(error))
+        return Kind.ERROR, encoded_error(channel, error)
     if isinstance(failure, Unread):
         text = "%s of session %d from %s on %s: %s"
         channel.state.warn("unread", text, what, frame[3], channel.address, name, error)

@@ -9,7 +9,6 @@ import contextlib
 import os
 import pickle
 import time
-import weakref
 from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import Any
@@ -31,6 +30,7 @@ from gpyro.net.stream import READ
 from gpyro.objects import ObjBase
 from gpyro.proxy import DynamicProxy, DynamicProxyWithAttrs
 from gpyro.pyrouri import PyroURI
+from gpyro.reaping import Reaper
 from gpyro.servant import DaemonServant
 from gpyro.termination import answered_by
 from gpyro.tls import LocalStorage, current_call, getLocalStorage
@@ -106,7 +106,7 @@ class Daemon:
         self._state: HubState | None = None
         self._ids: dict[int, str] = {}
         self._changing = _make_lock()
-        self._transients_age = 0.0
+        self._reaper = Reaper(self, self._dispatcher)
         self._stop_asked = False
         self._looping = False
         self._woken: Event | None = None
@@ -133,9 +133,16 @@ class Daemon:
             The URI for its proxies.
 
         Raises:
-            DaemonError: the name is taken by another object here, or ``ObjBase.__init__`` did not run.
+            DaemonError: the name is taken by another object here or no str, `obj` is a class, its ``ObjBase.__init__``
+                did not run, or the daemon is closed.
             URIError: the object has an id that no URI can name.
         """
+        if isinstance(obj, type):
+            raise DaemonError(f"{obj.__name__} is a class; connect an instance of it")
+        if name is not None and not isinstance(name, str):
+            raise DaemonError(f"the name of an object is a str: {name!r}")
+        if self._closed:
+            raise DaemonError("the daemon is closed")
         if isinstance(obj, ObjBase) and "objectGUID" not in obj.__dict__:
             raise DaemonError(f"{type(obj).__name__}.__init__ did not call ObjBase.__init__")
         with self._changing:
@@ -153,7 +160,7 @@ class Daemon:
             else:
                 self._add(guid, name, obj)
         if name is not None:
-            log.warning("%r is connected as %r, but no name server is in use", type(obj).__name__, name)
+            log.info("%r is connected as %r, but no name server is in use", type(obj).__name__, name)
         if isinstance(obj, ObjBase):
             obj.setPyroDaemon(self)
         return uri
@@ -184,12 +191,12 @@ class Daemon:
 
     def getRegistered(self) -> dict[str, str | None]:
         """Object id -> name of all connected objects, this daemon's own servant included; None for transient ones."""
-        return {guid: entry.name for guid, entry in list(self._dispatcher.entries.items())}
+        return {guid: entry.name for guid, entry in self._dispatcher.entries.copy().items()}
 
     @property
     def implementations(self) -> dict[str, tuple[Any, str | None]]:
         """Object id -> object and name."""
-        return {guid: (entry.obj, entry.name) for guid, entry in list(self._dispatcher.entries.items())}
+        return {guid: (entry.obj, entry.name) for guid, entry in self._dispatcher.entries.copy().items()}
 
     def getLocalObject(self, guid: str) -> Any:
         """The connected object with this id. Raises KeyError if there is none."""
@@ -201,11 +208,17 @@ class Daemon:
 
     def getProxyForObj(self, obj: Any) -> DynamicProxy:
         """A new proxy for a connected object. Raises KeyError if it is not connected."""
-        return DynamicProxy(self._uri(self._ids[id(obj)]))
+        return DynamicProxy(self._uri(self._id_of(obj)))
 
     def getAttrProxyForObj(self, obj: Any) -> DynamicProxyWithAttrs:
         """A new proxy with attribute access for a connected object. Raises KeyError if it is not connected."""
-        return DynamicProxyWithAttrs(self._uri(self._ids[id(obj)]))
+        return DynamicProxyWithAttrs(self._uri(self._id_of(obj)))
+
+    def _id_of(self, obj: Any) -> str:
+        try:
+            return self._ids[id(obj)]
+        except KeyError:
+            raise KeyError(f"{obj!r} is not connected to this daemon") from None
 
     def _uri(self, guid: str) -> PyroURI:
         return PyroURI(self.hostname, guid, self.port, self.protocol)
@@ -237,37 +250,13 @@ class Daemon:
 
         And call their ``_gotReaped``; 0 never does.
         """
-        self._transients_age = secs
-        if self._state is not None and secs:
-            self._plan_reaping(self._state)
-
-    def _plan_reaping(self, state: HubState) -> None:
-        me = weakref.ref(self)
-        age = self._transients_age
-
-        def reap() -> None:
-            daemon = me()
-            if daemon is not None and not daemon._closed and daemon._transients_age == age:
-                state.start(lambda first, second: daemon.reapUnusedTransients())
-                daemon._plan_reaping(state)
-
-        state.call_soon(lambda: state.run_after(age / 5, reap))
+        self._reaper.set_age(secs)
+        if self._state is not None:
+            self._reaper.start(self._state)
 
     def reapUnusedTransients(self) -> None:
         """Disconnect the objects without name that were not called for the set time, and of which no call runs."""
-        oldest = time.time() - self._transients_age
-        for guid, entry in list(self._dispatcher.entries.items()):
-            if entry.name is None and self._transients_age and entry.used < oldest and not self._is_called(guid):
-                self.disconnect(guid)
-                if isinstance(entry.obj, ObjBase):
-                    try:
-                        entry.obj._gotReaped()
-                    except Exception:
-                        log.exception("_gotReaped of %s failed", type(entry.obj).__name__)
-
-    def _is_called(self, guid: str) -> bool:
-        calls = [call for channel in list(self._listener.channels) for call in list(channel.serving.values())]
-        return any(call.session.object_id == guid for call in (*calls, *self._dispatcher.unheard))
+        self._reaper.reap()
 
     # Running
 
@@ -294,8 +283,7 @@ class Daemon:
             # Again: another thread may have closed it before it could know of this hub.
             if not self._closed:
                 self._listener.start(state)
-            if self._transients_age:
-                self._plan_reaping(state)
+            self._reaper.start(state)
         elif self._state is not state:
             raise DaemonError("the daemon runs in another thread")
         return state
@@ -325,7 +313,12 @@ class Daemon:
         if self._stop_asked:  # before the loop began, as in another thread
             self.stop()
             return
-        state = self._attach()
+        try:
+            state = self._attach()
+        except DaemonError:
+            if self._stop_asked:  # in this very moment, by another thread
+                return
+            raise
         self._woken = woken = Event()
         self._looping = True
         self._listener.on_forked = woken.set  # a child has nothing to serve: its copy of this loop ends
@@ -448,6 +441,7 @@ class Daemon:
         if self._closed:
             return
         self._closed = True
+        self._reaper.set_age(0)
         self._listener.keep = None
         state, listener = self._state, self._listener
         if state is None or state.closed or self._process != os.getpid():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import weakref
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable
 from typing import Any
 
 from gpyro.adapter import PYROAdapter
@@ -36,8 +36,8 @@ class DynamicProxy:
     greenlet of any thread may use it, calls overlap freely and start in the order made. Proxies to the same daemon
     share a connection.
 
-    It is equal to every proxy for the same object, always true, and never asks the server about names that begin with
-    an underscore.
+    It is equal to every proxy with the same object id, or made for the same PYROLOC name at the same daemon. It is
+    always true, and never asks the server about names that begin with an underscore.
 
     Attributes:
         URI: where the object is, as a `PyroURI`.
@@ -119,8 +119,7 @@ class DynamicProxy:
 
     @URI.setter
     def URI(self, uri: str | PyroURI) -> None:
-        self._remote.release()
-        self._remote.uri = PyroURI(uri)
+        self._remote.point_to(PyroURI(uri))
 
     @property
     def objectID(self) -> str:
@@ -168,14 +167,14 @@ class DynamicProxy:
         return True
 
     def __hash__(self) -> int:
-        return hash(self.objectID)
+        return hash(_identity(self))
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, DynamicProxy) and self.objectID == other.objectID
+        return isinstance(other, DynamicProxy) and _identity(self) == _identity(other)
 
     def __copy__(self) -> DynamicProxy:
         """A new, unconnected proxy with the same settings."""
-        copied = type(self)(self.URI)
+        copied = type(self)(self._remote.made_for)
         mine, its = self._remote, copied._remote
         for name in ("settings", "timeout", "oneway", "identification", "credentials", "validator"):
             setattr(its, name, getattr(mine, name))
@@ -188,6 +187,12 @@ class DynamicProxy:
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _from_state, (_to_state(self),)
+
+
+def _identity(proxy: DynamicProxy) -> Hashable:
+    """What a proxy is equal by, which a call does not change: the id, or where it asks for the name."""
+    uri = proxy._remote.made_for
+    return uri.objectID if uri.protocol == "PYRO" else (uri.address, uri.port, uri.objectID)
 
 
 class DynamicProxyWithAttrs(DynamicProxy):
@@ -259,7 +264,7 @@ def getAttrProxyForURI(URI: str | PyroURI) -> DynamicProxyWithAttrs:
 
 def _to_state(proxy: DynamicProxy) -> list[Any]:
     remote, attributes = proxy._remote, isinstance(proxy, DynamicProxyWithAttrs)
-    return [str(remote.uri), attributes, remote.timeout, sorted(remote.oneway), bool(remote.private)]
+    return [str(remote.made_for), attributes, remote.timeout, sorted(remote.oneway), bool(remote.private)]
 
 
 def _from_state(state: Any) -> DynamicProxy:

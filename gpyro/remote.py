@@ -28,6 +28,7 @@ from gpyro.net.channel import Channel
 from gpyro.net.connect import ChannelTable, Destination
 from gpyro.net.hub import HubState, hub_state
 from gpyro.pyrouri import PyroURI
+from gpyro.remote_traceback import CONTROL
 from gpyro.tls import CURRENT_CALL, current_call
 from gpyro.wire import metadata
 from gpyro.wire.frames import FLAG_METADATA, Frame, Kind, Rejection, unpack_text
@@ -35,7 +36,10 @@ from gpyro.wire.frames import FLAG_METADATA, Frame, Kind, Rejection, unpack_text
 # The id of the real thread, also in a patched process: sessions belong to the hub of a thread.
 _thread_id: Callable[[], int] = monkey.get_original("_thread", "get_ident")
 
-_CALL, _RESULT = int(Kind.CALL), int(Kind.RESULT)
+_CALL, _RESULT, _REJECTED = int(Kind.CALL), int(Kind.RESULT), int(Kind.REJECTED)
+MAX_BEGINS = 3
+"""Channels tried for one session: the first may be lost, or the proxy changed, while it is opened."""
+
 _private_keys = itertools.count(1)
 
 _VERDICTS: Final[dict[int, Callable[[str], Exception]]] = {
@@ -92,7 +96,8 @@ class RemoteObject:
     """What a proxy, and the methods taken from it, call through. Its sessions end when the last of them is gone.
 
     Attributes:
-        uri: where the object is.
+        uri: where the object is; of a PYROLOC URI, once it was asked for, the PYRO URI.
+        made_for: the URI as it was given, which stays: a name is asked for again with each new session.
         settings: the configuration, as it was when the proxy was made.
         timeout: seconds for a whole call, or None.
         oneway: names of the methods that are called one-way.
@@ -109,7 +114,9 @@ class RemoteObject:
         "_process",
         "credentials",
         "forget",
+        "generation",
         "identification",
+        "made_for",
         "oneway",
         "private",
         "sessions",
@@ -123,7 +130,9 @@ class RemoteObject:
         self.sessions: dict[int, ClientSession] = {}
         self._lines: dict[int, _Line] = {}  # by thread, and only while calls wait
         self._process = os.getpid()
+        self.generation = 0  # counts what makes the sessions so far those of another object or caller
         self.uri = uri
+        self.made_for = uri.clone()
         self.settings = settings
         self.timeout: float | None = None
         self.oneway: frozenset[str] = frozenset()
@@ -154,12 +163,30 @@ class RemoteObject:
         answer = channel.request(_CALL, session.id, body, flags, deadline)
         if answer[0] == _RESULT:
             return serializer.decode(answer[4])
-        if self.forget is not None and answer[0] == Kind.REJECTED:
-            self.forget(name)
+        if answer[0] == _REJECTED:
+            if self.forget is not None:
+                self.forget(name)
+            if self._has_moved(session, answer):
+                channel, answer = self.request(
+                    Kind.CALL, lambda codec: bytes(codec.encode_call(name, args, kwargs)), again=False
+                )
+                return channel.serializer.decode(answer[4])
         raise self._failure(channel, answer)
 
-    def request(self, kind: Kind, body: Callable[[Any], bytes]) -> tuple[Channel, Frame]:
-        """Send a request other than a call; `body` makes its body with the serializer it is given."""
+    def _has_moved(self, session: ClientSession, answer: Frame) -> bool:
+        """Whether the object of a name is unknown by the id that it had, so that its name is to be asked for again."""
+        if self.made_for.protocol == "PYRO" or unpack_text(answer[4])[0] != Rejection.UNKNOWN_OBJECT:
+            return False
+        thread = _thread_id()
+        if self.sessions.get(thread) is session:
+            self.sessions.pop(thread).close()
+        return True
+
+    def request(self, kind: Kind, body: Callable[[Any], bytes], again: bool = True) -> tuple[Channel, Frame]:
+        """Send a request other than an ordinary call; `body` makes its body with the serializer it is given.
+
+        With `again`, an object that has moved is looked for once more.
+        """
         deadline = None if self.timeout is None else monotonic() + self.timeout
         session = self.connect(deadline)
         channel = session.channel
@@ -167,6 +194,8 @@ class RemoteObject:
         answer = channel.request(kind, session.id, chained, flags, deadline)
         if answer[0] == _RESULT:
             return channel, answer
+        if answer[0] == _REJECTED and again and self._has_moved(session, answer):
+            return self.request(kind, body, again=False)
         raise self._failure(channel, answer)
 
     def _failure(self, channel: Channel, answer: Frame) -> Exception:
@@ -175,6 +204,7 @@ class RemoteObject:
             error: Exception = channel.serializer.decode_error(answer[4])
             return error
         code, text = unpack_text(answer[4])
+        text = CONTROL.sub("?", text)
         return _VERDICTS.get(code, CallRefusedError)(text)
 
     def connect(self, deadline: float | None) -> ClientSession:
@@ -210,39 +240,53 @@ class RemoteObject:
                 del self._lines[thread]
 
     def _destination(self) -> Destination:
-        uri = self.uri
+        uri = self.made_for
         return Destination(uri.address, uri.port, self.credentials, self.private, self.settings)
 
     def _begin(self, table: ChannelTable, deadline: float | None) -> ClientSession:
         """A new session, on a new or a shared channel."""
-        for owner, lost in list(self.sessions.items()):
-            if lost.channel.closed:
+        self._process = os.getpid()
+        for owner in list(self.sessions):
+            lost = self.sessions.get(owner)
+            if lost is not None and not lost.channel.usable and (lost.channel.closed or owner == _thread_id()):
                 self.sessions.pop(owner, None)
-        for _ in range(2):
+                lost.close()
+        reason = ""
+        for _ in range(MAX_BEGINS):
+            generation = self.generation
             channel = table.channel(self._destination(), deadline)
-            if self.uri.protocol == "PYROLOC":
-                self._locate(channel, self.uri, deadline)
-            if channel.usable:
-                return ClientSession(channel, channel.open_session(self.uri.objectID.encode("ascii")))
-        raise NotSentError(f"connection lost: {channel.reason}")
+            object_id = self.made_for.objectID
+            if self.made_for.protocol == "PYROLOC":
+                object_id = self._locate(channel, object_id, deadline)
+            if generation != self.generation:
+                reason = "the proxy was changed while it connected"
+            elif not channel.usable:
+                reason = channel.reason
+            else:
+                if self.made_for.protocol == "PYROLOC":
+                    self.uri.init(self.made_for.address, object_id, self.made_for.port, "PYRO")
+                return ClientSession(channel, channel.open_session(object_id.encode("ascii")))
+        raise NotSentError(f"connection lost: {reason}")
 
-    def _locate(self, channel: Channel, uri: PyroURI, deadline: float | None) -> None:
-        """Ask the daemon which object has the name in a PYROLOC URI, and make it a PYRO URI."""
+    def _locate(self, channel: Channel, name: str, deadline: float | None) -> str:
+        """Ask the daemon for the id of the object that has this name."""
         session = ClientSession(channel, channel.open_session(INTERNAL_DAEMON_GUID.encode()))
         try:
-            flags, body = _with_chain(channel.serializer.encode_call("ResolvePYROLOC", (uri.objectID,), {}))
+            flags, body = _with_chain(channel.serializer.encode_call("ResolvePYROLOC", (name,), {}))
             answer = channel.request(_CALL, session.id, body, flags, deadline)
             if answer[0] != _RESULT:
                 raise self._failure(channel, answer)
-            guid = channel.serializer.decode(answer[4])
+            return str(channel.serializer.decode(answer[4]))
         finally:
             session.close()
-        if uri.protocol == "PYROLOC":
-            uri.init(uri.address, guid, uri.port, "PYRO")
+
+    def point_to(self, uri: PyroURI) -> None:
+        """Stand for another object from now on; sessions that are open end."""
+        self.uri, self.made_for = uri, uri.clone()
+        self.release()
 
     def identify(self, identification: Any) -> None:
         """Say who connects; sessions that are open end."""
-        self.release()
         self.identification = identification or None
         try:
             hash(self.identification)
@@ -250,14 +294,16 @@ class RemoteObject:
             self.credentials = _Unhashable(identification)
         else:
             self.credentials = self.identification
+        self.release()
 
     def make_private(self, private: bool) -> None:
         """Use a channel of its own, or the shared one."""
-        self.release()
         self.private = next(_private_keys) if private else 0
+        self.release()
 
     def release(self) -> None:
         """End the sessions; the next call begins a new one."""
+        self.generation += 1
         thread = _thread_id()
         while self.sessions:
             owner, session = self.sessions.popitem()

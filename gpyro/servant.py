@@ -18,7 +18,7 @@ class DaemonServant:
 
     def getRegistered(self) -> dict[str, str | None]:
         """Object id -> name of everything that is connected."""
-        return {guid: entry.name for guid, entry in list(self._entries.entries.items())}
+        return {guid: entry.name for guid, entry in self._entries.entries.copy().items()}
 
     def ResolvePYROLOC(self, name: str) -> str:
         """The id of the object that was connected under exactly this name.
@@ -26,7 +26,7 @@ class DaemonServant:
         Raises:
             NamingError: there is none.
         """
-        for guid, entry in list(self._entries.entries.items()):
+        for guid, entry in self._entries.entries.copy().items():
             if entry.name == name:
                 return str(guid)
         raise NamingError("no object found by this name", name)

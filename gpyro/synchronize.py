@@ -80,16 +80,17 @@ class CallLock:
 
     def release(self) -> None:
         """Hand the lock on to the next."""
-        with self._guard:
-            if not self._waiting:
-                self._held = False
-                self._mark = b""
+        while True:
+            with self._guard:
+                if not self._waiting:
+                    self._held = False
+                    self._mark = b""
+                    return
+                waiter = self._waiting.popleft()
+                self._mark = waiter.mark
+                waiter.granted = True
+            if waiter.wake_soon():
                 return
-            waiter = self._waiting.popleft()
-            self._mark = waiter.mark
-            waiter.granted = True
-        wake_soon = waiter.hub.loop.run_callback if waiter.hub is get_hub() else waiter.hub.loop.run_callback_threadsafe
-        wake_soon(waiter.wake)
 
 
 class _Waiter:
@@ -101,6 +102,17 @@ class _Waiter:
         self.greenlet: Any = getcurrent()
         self.granted = False
         self.gone = False
+
+    def wake_soon(self) -> bool:
+        """Let it go on; false if there is no thread any more in which it could."""
+        loop = self.hub.loop
+        if loop is None:
+            return False
+        try:
+            (loop.run_callback if self.hub is get_hub() else loop.run_callback_threadsafe)(self.wake)
+        except Exception:  # the loop was destroyed in this moment
+            return False
+        return True
 
     def wake(self) -> None:
         if not self.gone:

@@ -83,7 +83,7 @@ class Session:
         id: its id on that channel.
         object_id: the object that it was opened for.
         queue: calls that have to wait, as for initTLS; None when calls may start.
-        failure: why no call of it can run, as when initTLS raised.
+        failure: the answer to all its calls if initTLS raised: the encoded error.
         ended: the session is over.
     """
 
@@ -94,7 +94,7 @@ class Session:
         self.id = session_id
         self.object_id = object_id
         self.queue: deque[Call] | None = None
-        self.failure: BaseException | None = None
+        self.failure: bytes | None = None
         self.ended = False
         # Most sessions never ask for these.
         self._caller: Caller | None = None

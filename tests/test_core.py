@@ -57,5 +57,5 @@ def test_the_kinds_of_objects_and_proxies_are_each_others():
 
 
 def test_the_package_itself_has_few_names():
-    assert set(gpyro.__all__) == {"__version__", "config", "expose", "oneway", "register_class"}
+    assert set(gpyro.__all__) == {"__version__", "config", "expose", "oneway", "register_class", "register_serializer"}
     assert gpyro.__version__ == gpyro.constants.VERSION

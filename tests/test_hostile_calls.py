@@ -137,10 +137,10 @@ def test_wrong_argument_counts_are_the_callers_error(daemon, obj, arguments):
 def test_values_that_cannot_travel(daemon, obj):
     proxy = daemon.getProxyForObj(obj)
     calls = obj.calls
-    with pytest.raises(SerializationError, match=r"args\[0\]\[1\]: object is not registered"):
+    with pytest.raises(SerializationError, match=r"args\[0\]\[1\]: object: objects of this class cannot travel"):
         proxy.echo([1, object()])
     assert obj.calls == calls
-    with pytest.raises(PyroError, match="object is not registered"):
+    with pytest.raises(PyroError, match="objects of this class cannot travel"):
         proxy.unsendable()
     assert proxy.echo(1) == 1
 

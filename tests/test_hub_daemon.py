@@ -248,13 +248,30 @@ def test_a_name_belongs_to_one_object():
         assert len(daemon.getRegistered()) == 2
 
 
-def test_named_connects_without_name_server_are_warned_about(caplog):
+def test_named_connects_without_name_server_are_logged(caplog):
     obj = Thing()
-    with caplog.at_level(logging.WARNING, "gpyro"), serving(obj, "name") as daemon:
+    with caplog.at_level(logging.INFO, "gpyro"), serving(obj, "name") as daemon:
         assert "no name server" in caplog.text
         caplog.clear()
         daemon.connect(Thing())
         assert not caplog.records
+
+
+@pytest.mark.parametrize(
+    ("thing", "name", "text"),
+    [
+        (Thing, "name", "Thing is a class; connect an instance of it"),
+        ("name", Thing, "the name of an object is a str"),
+        (object(), 5, "the name of an object is a str: 5"),
+    ],
+)
+def test_what_cannot_be_connected(thing, name, text):
+    daemon = core.Daemon(host="127.0.0.1", norange=1)
+    with pytest.raises(DaemonError, match=text):
+        daemon.connect(thing, name)
+    daemon.closedown()
+    with pytest.raises(DaemonError, match="the daemon is closed"):
+        daemon.connect(Thing())
 
 
 def test_local_objects_behind_ids_and_proxies():

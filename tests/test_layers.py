@@ -30,7 +30,7 @@ FLOORS = {
     **dict.fromkeys(
         ["gpyro.pyrouri", "gpyro.remote", "gpyro.adapter", "gpyro.termination", "gpyro.proxy", "gpyro.servant"], 5
     ),
-    **dict.fromkeys(["gpyro.hub_daemon", "gpyro.plugins"], 5),
+    **dict.fromkeys(["gpyro.hub_daemon", "gpyro.plugins", "gpyro.reaping"], 5),
     **dict.fromkeys(["gpyro.naming", "gpyro.stores", "gpyro.discovery", "gpyro.eventsvc", "gpyro.interop"], 6),
     **dict.fromkeys(["gpyro.core", "gpyro.protocol", "gpyro.testing", "gpyro.test"], 7),
     **dict.fromkeys(["gpyro.nsc", "gpyro.xnsc", "gpyro.wxnsc"], 7),

@@ -218,7 +218,6 @@ def test_pyroloc_finds_an_object_by_its_connect_name():
         assert proxy.URI.protocol == "PYROLOC"  # nothing was asked yet
         assert proxy.work() == "worked"
         assert str(proxy.URI) == f"PYRO://{place}/{obj.GUID()}"
-        assert proxy == daemon.getProxyForObj(obj)
         attributes = core.getAttrProxyForURI(f"PYROLOC://{place}/:Group.thing")
         assert attributes.findattr("work") == 1
         for name in ("thing", ":Group.other", ":Group", obj.GUID() + "x"):

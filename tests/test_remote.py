@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import threading
 
 import gevent
@@ -9,7 +10,7 @@ import pytest
 
 import gpyro
 from gpyro import core
-from gpyro.errors import NotSentError, TimeoutError
+from gpyro.errors import NamingError, NotSentError, ProtocolError, TimeoutError
 from tests.programs import program
 from tests.relay import relayed
 from tests.support import eventually, serving, turns
@@ -190,3 +191,165 @@ def test_one_way_names_that_are_none(wrong):
 
 def test_the_module_says_no_more_than_it_has():
     assert set(gpyro.__all__) <= set(dir(gpyro))
+
+
+# Objects that are found by their name
+
+
+def test_a_name_is_asked_for_again_after_a_restart():
+    first, second = Thing(), Thing()
+    with serving(first, "thing") as daemon:
+        port = daemon.port
+        proxy = core.getProxyForURI(f"PYROLOC://127.0.0.1:{port}/thing")
+        keys = {proxy: "kept"}
+        before = hash(proxy)
+        assert proxy.echo(1) == 1
+        assert proxy.URI.objectID == first.GUID()
+    with serving(second, "thing", port=port):
+        eventually(
+            lambda: not proxy._remote.sessions or not any(s.channel.usable for s in proxy._remote.sessions.values())
+        )
+        assert proxy.echo(2) == 2
+        assert proxy.URI.objectID == second.GUID()
+        assert keys[proxy] == "kept"
+        assert hash(proxy) == before
+        assert proxy == core.getProxyForURI(f"PYROLOC://127.0.0.1:{port}/thing")
+        assert proxy != core.getProxyForURI(f"PYROLOC://127.0.0.1:{port}/other")
+        assert str(copy.copy(proxy).URI) == f"PYROLOC://127.0.0.1:{port}/thing"
+        proxy._release()
+
+
+@pytest.mark.parametrize("kind", ["plain", "attributes"])
+def test_an_object_that_was_exchanged_is_found_on_the_same_connection(kind):
+    first, second = Thing(), Thing()
+    first.value, second.value = 1, 2
+    with serving(first, "thing") as daemon:
+        get = core.getProxyForURI if kind == "plain" else core.getAttrProxyForURI
+        proxy = get(f"PYROLOC://127.0.0.1:{daemon.port}/thing")
+        assert proxy.echo(1) == 1
+        daemon.disconnect(first)
+        daemon.connect(second, "thing")
+        if kind == "attributes":
+            assert proxy.value == 2
+        assert [call.get() for call in [gevent.spawn(proxy.echo, number) for number in range(10)]] == list(range(10))
+        daemon.disconnect(second)
+        with pytest.raises(NamingError):
+            proxy.echo(3)
+        proxy._release()
+        # Whoever has the id has that object and no other.
+        direct = daemon.getProxyForObj
+        daemon.connect(second, "thing")
+        proxy = direct(second)
+        daemon.disconnect(second)
+        with pytest.raises(ProtocolError, match=f"unknown object ID '{second.GUID()}'"):
+            proxy.echo(4)
+        proxy._release()
+
+
+# A proxy that is changed while it connects
+
+
+@pytest.mark.parametrize("change", ["URI", "private", "identification"])
+def test_a_proxy_that_is_changed_while_it_connects_uses_what_it_is_then(slow_way, change):
+    proxy, relay = slow_way
+    other = Thing()
+    with serving(other) as daemon:
+        calls = [gevent.spawn(proxy.echo, number) for number in range(3)]
+        turns(5)
+        if change == "URI":
+            proxy.URI = daemon.getProxyForObj(other).URI
+        elif change == "private":
+            proxy._setPrivateChannel(True)
+        else:
+            proxy._setIdentification("somebody")
+        relay.flowing_down.set()
+        assert [call.get(timeout=5) for call in calls] == [0, 1, 2]
+        (session,) = proxy._remote.sessions.values()
+        if change == "URI":
+            assert session.channel.address[1] == daemon.port
+        else:
+            shared = copy.copy(proxy)
+            shared._remote.identify(None)
+            shared._setPrivateChannel(False)
+            assert shared.echo(1) == 1
+            (other_session,) = shared._remote.sessions.values()
+            assert other_session.channel is not session.channel
+            shared._release()
+        proxy._release()
+
+
+# One-way calls
+
+ONE_WAY = """
+    import sys
+    from gpyro import core
+    proxy = core.getProxyForURI(sys.argv[1])
+    proxy._setPrivateChannel(sys.argv[3] == "private")
+    proxy._setOneway("note")
+    for number in range(5):
+        proxy.note(number, bytes(int(sys.argv[2])))
+    if sys.argv[3] == "private":
+        proxy._release()
+    """
+
+
+class Notes(core.ObjBase):
+    def __init__(self):
+        super().__init__()
+        self.seen = []
+
+    def note(self, number, data):
+        self.seen.append((number, len(data)))
+
+    def echo(self, value):
+        return value
+
+    def wait(self, seconds):
+        gevent.sleep(seconds)
+
+
+@pytest.mark.parametrize("channel", ["shared", "private"])
+@pytest.mark.parametrize("size", [10, 3_000_000])
+def test_one_way_calls_arrive_although_the_program_ends(size, channel):
+    obj = Notes()
+    with serving(obj) as daemon:
+        with program(ONE_WAY, str(daemon.getProxyForObj(obj).URI), str(size), channel) as client:
+            assert client.ended_well() == ""
+        eventually(lambda: len(obj.seen) == 5)
+        assert obj.seen == [(number, size) for number in range(5)]
+
+
+def test_one_way_calls_arrive_although_their_private_channel_is_given_up():
+    obj = Notes()
+    with serving(obj) as daemon:
+        proxy = daemon.getProxyForObj(obj)
+        proxy._setPrivateChannel(True)
+        proxy._setOneway("note")
+        for number in range(3):
+            proxy.note(number, bytes(12_000_000))
+        proxy._release()
+        eventually(lambda: len(obj.seen) == 3)
+        eventually(lambda: not daemon.connections)
+
+
+USED_UP = """
+    import sys
+    from gpyro import core
+    proxy = core.getProxyForURI(sys.argv[1])
+    proxy._setOneway("wait")
+    for number in range(30):
+        proxy.wait(0.05)
+    print(proxy.echo("after"))
+    """
+
+
+def test_a_caller_that_waits_for_one_way_calls_to_end_is_no_dead_end():
+    obj = Notes()
+    before = gpyro.config.PYRO_MAX_CALLS
+    gpyro.config.PYRO_MAX_CALLS = 10
+    try:
+        with serving(obj) as daemon, program(USED_UP, str(daemon.getProxyForObj(obj).URI)) as client:
+            # In a program that does nothing else: gevent says so when nothing is left that its loop could wait for.
+            assert client.ended_well() == "after\n"
+    finally:
+        gpyro.config.PYRO_MAX_CALLS = before

@@ -173,7 +173,12 @@ class CallingStream(FrameStream):
         if turnstile is None:
             turnstile = self._calls_waiting = Turnstile(self.hub, self._call_may_go)
         if turnstile.busy or not self._call_may_go(size):
-            turnstile.wait(caller, size, deadline)
+            self._read_watcher.ref = True  # what it waits for arrives
+            try:
+                turnstile.wait(caller, size, deadline)
+            finally:
+                self.drained = True  # whether there still is a reason to read is looked at again
+                self.state.run_in_hub(self._look_whether_idle)
         else:
             self._calls_waiting = turnstile = None
         if not self.usable or self.opened is None or session_id not in self.opened:
@@ -256,10 +261,16 @@ class CallingStream(FrameStream):
         if self._calls_waiting is not None:
             self._calls_waiting.advance()
 
+    def _look_whether_idle(self) -> None:
+        if self.drained:
+            self.on_drained()
+
     def on_drained(self) -> None:
         """See `FrameStream`: without calls out, this stream is no reason for the loop to go on."""
         self.drained = False
-        if not self.pending:
+        if not self.pending and not (self._calls_waiting is not None and self._calls_waiting.busy):
+            if self.closed:
+                return
             self._read_watcher.ref = False
             if not self.opened:
                 self.on_idle()
@@ -276,7 +287,7 @@ class CallingStream(FrameStream):
             self._calls_waiting.close(NotSentError(f"connection lost: {self.reason}"))
 
     def _verdict(self, call: OutgoingCall) -> ProtocolError:
-        if self.out.sent <= call.position:
+        if self.out.sent < call.position + HEADER_SIZE + call.size:  # less than whole frames are never looked at
             return NotSentError(f"connection lost: {self.reason}")
         return MaybeExecutedError(f"connection lost: {self.reason}")
 

@@ -179,7 +179,7 @@ class Channel(CallingStream):
             raise WireError(f"more than the granted {self.granted_calls} calls are unanswered", "W1")
         if self.in_bytes > self.granted_bytes and self.in_calls > 1:
             raise WireError(f"unanswered calls of more than the granted {self.granted_bytes} bytes", "W1")
-        if frame[2] in self.serving:
+        if frame[2] in self.serving and frame[0] != Kind.ONEWAY:
             raise WireError(f"call id {frame[2]} is in use", "I2")
 
     def _on_open(self, frame: Frame) -> None:

@@ -27,6 +27,9 @@ from gpyro.wire.connection import Connection
 from gpyro.wire.frames import Frame, Kind, unpack_text
 from gpyro.wire.hello import Hello
 
+SENDING_ON = 0.02
+"""Seconds between looks at whether a channel that nobody uses has sent everything."""
+
 
 @dataclass(frozen=True, slots=True)
 class Destination:
@@ -171,30 +174,38 @@ class ChannelTable:
 
     def channel_idle(self, channel: Channel) -> None:
         """Keep it a while for the next proxy, then close it."""
-        for destination, there in self._shared.items():
+        for destination, there in self._shared.copy().items():
             if there is channel:
                 self._linger(channel, destination)
                 return
-        channel.close("no longer used")
+        self._let_go(channel)
 
     def _unused(self, channel: Channel | None) -> None:
         if channel is not None and not channel.opened:
-            channel.close("no longer used")
+            self._let_go(channel)
 
     def _linger(self, channel: Channel, destination: Destination) -> None:
         if channel.opened or channel.pending:
             return
         seconds = 0.0 if destination.private else destination.settings.PYRO_CHANNEL_LINGER
-        channel.start_timer(seconds, lambda: channel.close("no longer used"))
+        channel.start_timer(seconds, lambda: self._let_go(channel))
+
+    def _let_go(self, channel: Channel) -> None:
+        """Close a channel that nobody uses, when all that was said on it has left, one-way calls too."""
+        self._forget(channel)
+        if channel.out.size:
+            channel.start_timer(SENDING_ON, lambda: self._let_go(channel))
+        else:
+            channel.dismiss(b"", "no longer used")
 
     def channel_closed(self, channel: Channel) -> None:
         """It must not be handed out any more."""
         self._forget(channel)
 
     def _forget(self, channel: Channel) -> None:
-        for destination, there in list(self._shared.items()):
+        for destination, there in self._shared.copy().items():
             if there is channel:
-                del self._shared[destination]
+                self._shared.pop(destination, None)
 
     # As a part of the hub's state
 

@@ -7,6 +7,7 @@ descriptor behind.
 
 from __future__ import annotations
 
+import atexit
 import logging
 import os
 import sys
@@ -15,7 +16,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from gevent import get_hub, monkey
+from gevent import get_hub, monkey, sleep
 from gevent._hub_local import get_hub_if_exists, set_hub
 from gevent.hub import Hub
 from gevent.timeout import Timeout
@@ -38,6 +39,9 @@ FLUSHED_TOGETHER = 16
 Sending wakes the other processor and leaves this one's caches cold, so first reading some and then sending them all
 is a third quicker than each by itself; waiting for all of them would leave the other end idle meanwhile.
 """
+
+LAST_WORDS = 2.0
+"""Seconds that the end of a program may take for sending what it has said."""
 
 MAX_REPORTS = 1000
 """Log entries that may wait for the reporting worker; beyond that they are counted only."""
@@ -236,6 +240,7 @@ class HubState:
             return
         self.closed = True
         for stream in list(self.streams):
+            stream.flush()
             stream.close("its thread ended")
         for part in [*self.listeners, *self._parts.values()]:
             part.close()
@@ -352,6 +357,24 @@ def _close_inherited(things: list[Any]) -> None:
         thing.close_inherited()
 
 
+def _send_the_rest() -> None:
+    """At the end of the program: what was said, such as one-way calls, has to leave."""
+    hub = get_hub_if_exists()
+    state: HubState | None = getattr(hub, _ATTRIBUTE, None) if hub is not None else None
+    if state is None or state.closed or state.process != os.getpid():
+        return
+    sending = [stream for stream in state.streams if stream.out.size and not stream.deaf]
+    with limit(LAST_WORDS):
+        for stream in sending:
+            stream.flush()
+            while stream.out.size and not stream.closed:
+                sleep(0.005)
+            stream.dismiss(b"", "the program ended")
+        # Till the peer has read it all: the rest would be lost if the system had to reset the connection.
+        while any(not stream.closed for stream in sending):
+            sleep(0.005)
+
+
 def _mark_forked() -> None:
     """In the child of a fork, before any other code of it."""
     global _making
@@ -360,4 +383,5 @@ def _mark_forked() -> None:
         state.forked()
 
 
+atexit.register(_send_the_rest)
 os.register_at_fork(after_in_child=_mark_forked)

@@ -47,6 +47,7 @@ _FIELDS: Final[tuple[tuple[type[Exception], tuple[str, ...]], ...]] = (
     (AttributeError, ("name",)),
 )
 _ANY_VALUE: Final = frozenset({"filename", "filename2", "value"})
+_set: Final = BaseException.__setattr__
 _SCALARS: Final = frozenset({type(None), bool, int, str, bytes})
 
 
@@ -270,13 +271,14 @@ def from_records(state: Any, registry: Registry) -> Exception:
         # A record refers to later ones only, so no circle can come about.
         known = {link: built[link] for link in _links(record) if number < link < len(records)}
         error = _rebuild(record, [known[link] for link in record.members or () if link in known], registry)
+        # Not through the class's own way of setting attributes, which may refuse, as that of a frozen dataclass does.
         if record.cause is not None:
-            error.__cause__ = known.get(record.cause)
+            _set(error, "__cause__", known.get(record.cause))
         if record.context is not None:
-            error.__context__ = known.get(record.context)
-        error.__suppress_context__ = record.suppress
-        for note in record.notes:
-            error.add_note(note)
+            _set(error, "__context__", known.get(record.context))
+        _set(error, "__suppress_context__", record.suppress)
+        if record.notes:
+            _set(error, "__notes__", [*record.notes])
         built[number] = error
     return built[0]
 
@@ -334,7 +336,7 @@ def _instance(cls: type[Exception], record: Record, members: list[Exception], re
         error = base.__new__(cls, record.args[0], members)
     else:
         error = base.__new__(cls)
-        error.args = tuple(record.args)
+        _set(error, "args", tuple(record.args))
     _set_fields(error, record.fields)
     _set_attributes(error, attributes)
     if cls is SerializationError:
@@ -352,7 +354,7 @@ def _set_fields(error: Any, values: dict[str, Any]) -> None:
         for name in names:
             value = values.get(name)
             if value is not None and (type(value) in _SCALARS or name in _ANY_VALUE):
-                setattr(error, name, value)
+                _set(error, name, value)
 
 
 def _set_unicode_fields(error: Any, cls: Any, values: list[Any]) -> None:
@@ -362,7 +364,7 @@ def _set_unicode_fields(error: Any, cls: Any, values: list[Any]) -> None:
         raise ValueError("start and end are not inside the text")
     args = error.args
     cls.__init__(error, *values)
-    error.args = args
+    _set(error, "args", args)
 
 
 def _set_attributes(error: Any, attributes: dict[str, Any]) -> None:
