@@ -14,13 +14,16 @@ import time
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
+from tempfile import TemporaryFile
 from textwrap import indent
+from typing import IO
 
 import gevent
 
 from gpyro import core
 from gpyro.errors import PyroError
 from gpyro.test.load import Load, Progress
+from gpyro.test.signals import signals_call
 
 STOP_SECONDS = 10
 GREENLETS = 1000
@@ -31,10 +34,13 @@ class DemoError(Exception):
 
 
 @contextmanager
-def echo_server() -> Iterator[str]:
-    """Run `python -m gpyro.test.echoserver` as a child process and give its URI; the child is gone afterwards."""
+def echo_server(log: IO[str]) -> Iterator[str]:
+    """Run `python -m gpyro.test.echoserver` as a child process and give its URI; the child is gone afterwards.
+
+    What it logs goes to `log`.
+    """
     command = [sys.executable, "-m", "gpyro.test.echoserver"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True, process_group=0) as server:
         try:
             assert server.stdout is not None
             uri = ""
@@ -80,8 +86,8 @@ def value(uri: str) -> None:
     check(answer == sent and type(answer["pair"]) is tuple, "the value came back changed")
 
 
-def exception(uri: str) -> None:
-    """An exception of the remote method arrives as itself and shows where it happened."""
+def exception(uri: str, log: IO[str]) -> None:
+    """An exception of the remote method arrives as itself and shows where it happened, and the server logs it."""
     show("An exception, with the traceback of the server")
     echo = core.getProxyForURI(uri)
     try:
@@ -92,6 +98,10 @@ def exception(uri: str) -> None:
         check("echoserver.py" in text, "the exception came without the remote traceback")
     else:
         raise DemoError("no exception came")
+    log.seek(0)
+    logged = log.readline().strip()
+    print(f"    and in the server's log: {logged}, ...")
+    check("raised ZeroDivisionError" in logged, "the server did not log the exception")
 
 
 def attribute(uri: str) -> None:
@@ -126,18 +136,21 @@ def greenlets(uri: str) -> None:
     print(f"    {GREENLETS:,} right answers in {took * 1000:.0f} ms")
 
 
-def load(uri: str, seconds: float) -> None:
-    """As many calls as go, from 64 greenlets."""
+def load(uri: str, seconds: float) -> bool:
+    """As many calls as go, from 64 greenlets; whether a signal cut it short."""
     show(f"Load: 64 callers for {seconds:g} s")
     echo = core.getProxyForURI(uri)
     payload = {"id": 12345, "name": "gpyro", "tags": ["a", "b", "c"], "ratio": 0.25}
     progress = Progress(seconds)
     try:
-        result = Load([lambda: echo.echo(payload)] * 64, payload).run(seconds, progress=progress)
+        run = Load([lambda: echo.echo(payload)] * 64, payload)
+        with signals_call(run.stop, signal.SIGINT, signal.SIGTERM) as came:
+            result = run.run(seconds, progress=progress)
     finally:
         progress.close()
     print(indent(str(result), "    "))
     check(result.calls > 0 and not result.errors and not result.given_up, "not every call was answered right")
+    return bool(came)
 
 
 def main() -> int:
@@ -146,12 +159,14 @@ def main() -> int:
     try:
         seconds = float(sys.argv[1]) if len(sys.argv) > 1 else 5.0
         show("An echo server in a process of its own")
-        with echo_server() as uri:
+        with TemporaryFile("w+") as log, echo_server(log) as uri:
             value(uri)
-            exception(uri)
+            exception(uri, log)
             attribute(uri)
             greenlets(uri)
-            load(uri, seconds)
+            interrupted = load(uri, seconds)
+        if interrupted:
+            return 130
     except (DemoError, PyroError, OSError, ValueError, subprocess.TimeoutExpired) as error:
         print(f"demo failed: {type(error).__name__}: {error}", file=sys.stderr)
         return 1

@@ -16,6 +16,7 @@ from typing import Any
 import gevent
 from gevent import monkey
 from gevent.event import Event
+from greenlet import getcurrent
 
 from gpyro.configuration import config
 from gpyro.constants import INTERNAL_DAEMON_GUID
@@ -108,7 +109,7 @@ class Daemon:
         self._changing = _make_lock()
         self._reaper = Reaper(self, self._dispatcher)
         self._stop_asked = False
-        self._looping = False
+        self._looping = self._interrupted = self._interruptible = False
         self._woken: Event | None = None
         self._stopping: Event | None = None
         self._add(INTERNAL_DAEMON_GUID, "__daemon__", DaemonServant(self._dispatcher))
@@ -304,7 +305,7 @@ class Daemon:
             callback: called with the list of those that are readable.
 
         Raises:
-            KeyboardInterrupt: Ctrl-C; the daemon still has to be shut down.
+            KeyboardInterrupt: Ctrl-C. The daemon is still there: `stop` lets running calls end, `closedown` does not.
             ProtocolError: `others` without `callback`.
         """
         others = list(others)
@@ -325,20 +326,25 @@ class Daemon:
         watchers = [state.loop.io(_descriptor(thing), READ) for thing in others]
         ready: list[Any] = []
         try:
-            with answered_by(self.shutdown, state.hub.main_hub):
+            with answered_by(self.shutdown, self._interrupt, state.hub.main_hub):
                 while not self._stop_asked and not self._closed and os.getpid() == self._process and condition():
                     for watcher, thing in zip(watchers, others, strict=True):
                         watcher.start(self._other_ready, watcher, thing, ready)
                     if condition is not _always:
                         self._dispatcher.on_activity = woken.set
+                    self._interruptible = getcurrent().parent is None
                     woken.wait(timeout)
                     woken.clear()
+                    self._interruptible = False
+                    if self._interrupted:
+                        self._interrupted = False
+                        raise KeyboardInterrupt
                     if ready and callback is not None:
                         found = ready[:]
                         ready.clear()
                         callback(found)
         finally:
-            self._looping = False
+            self._looping = self._interruptible = False
             self._woken = None
             self._dispatcher.on_activity = None
             self._listener.on_forked = None
@@ -347,6 +353,14 @@ class Daemon:
                 watcher.close()
         if self._stop_asked and os.getpid() == self._process:
             self.stop()
+
+    def _interrupt(self) -> bool:
+        """From a signal handler: end the loop with a KeyboardInterrupt, if it runs in the main greenlet and waits."""
+        if self._state is None or self._woken is None or not self._interruptible or self._interrupted:
+            return False
+        self._interrupted = True
+        self._state.call_soon(self._woken.set)
+        return True
 
     def _other_ready(self, watcher: Any, thing: Any, ready: list[Any]) -> None:
         watcher.stop()  # level-triggered: it would fire until the callback has read it

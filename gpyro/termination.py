@@ -1,4 +1,8 @@
-"""SIGTERM ends the loops of daemons by draining them: while they run, and if the program left the signal alone."""
+"""SIGTERM and Ctrl-C end the loops of daemons: while they run, and if the program left the signals alone.
+
+SIGTERM drains them. Ctrl-C is a KeyboardInterrupt, as everywhere; but where it would strike gevent's hub, which could
+only print it and throw it somewhere, the loops are told to raise it themselves.
+"""
 
 from __future__ import annotations
 
@@ -6,35 +10,50 @@ import os
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
-_shutdowns: list[Callable[[], object]] = []
+from gevent import get_hub
+from greenlet import getcurrent
+
+
+class _Loop(NamedTuple):
+    terminate: Callable[[], object]
+    interrupt: Callable[[], bool]
+
+
+_loops: list[_Loop] = []
 """What ends the loops that run in the main thread."""
 
 _process = 0
-"""Where the handler was installed: a child that was forked meanwhile is to die of the signal."""
+"""Where the handlers were installed: a child that was forked meanwhile is to die of the signals."""
 
 
 @contextmanager
-def answered_by(shutdown: Callable[[], object], in_main_thread: bool) -> Iterator[None]:
-    """Have SIGTERM call `shutdown` within the block; only in the main thread can a program answer signals."""
+def answered_by(terminate: Callable[[], object], interrupt: Callable[[], bool], in_main_thread: bool) -> Iterator[None]:
+    """Have SIGTERM call `terminate`, and Ctrl-C that strikes the hub `interrupt`, within the block.
+
+    Only in the main thread can a program answer signals. `interrupt` tells whether it could see to it.
+    """
     global _process
-    if not in_main_thread or signal.getsignal(signal.SIGTERM) not in (signal.SIG_DFL, _on_sigterm):
+    if not in_main_thread:
         yield
         return
     if _process != os.getpid():
         _process = os.getpid()
-        _shutdowns.clear()
-    _shutdowns.append(shutdown)
-    signal.signal(signal.SIGTERM, _on_sigterm)
+        _loops.clear()
+    loop = _Loop(terminate, interrupt)
+    _loops.append(loop)
+    for number, (ordinary, ours) in _HANDLERS.items():
+        if signal.getsignal(number) == ordinary:
+            signal.signal(number, ours)
     try:
         yield
     finally:
-        if shutdown in _shutdowns:
-            _shutdowns.remove(shutdown)
-        # Unless the program took the signal over meanwhile.
-        if not _shutdowns and signal.getsignal(signal.SIGTERM) is _on_sigterm:
-            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        _loops[:] = [other for other in _loops if other is not loop]
+        for number, (ordinary, ours) in _HANDLERS.items():
+            # Unless the program took the signal over meanwhile.
+            if not _loops and signal.getsignal(number) is ours:
+                signal.signal(number, ordinary)
 
 
 def _on_sigterm(number: int, frame: Any) -> None:
@@ -42,5 +61,19 @@ def _on_sigterm(number: int, frame: Any) -> None:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         os.kill(os.getpid(), signal.SIGTERM)
         return
-    for shutdown in list(_shutdowns):
-        shutdown()
+    for loop in list(_loops):
+        loop.terminate()
+
+
+def _on_sigint(number: int, frame: Any) -> None:
+    if os.getpid() != _process or getcurrent() is not get_hub():
+        raise KeyboardInterrupt
+    answers = {loop.interrupt() for loop in _loops}  # all of them are asked
+    if True not in answers:
+        raise KeyboardInterrupt
+
+
+_HANDLERS: dict[int, tuple[Any, Callable[[int, Any], None]]] = {
+    signal.SIGTERM: (signal.SIG_DFL, _on_sigterm),
+    signal.SIGINT: (signal.default_int_handler, _on_sigint),
+}

@@ -18,8 +18,7 @@ from gpyro.errors import ConfigurationError
 from gpyro.remote_traceback import CONTROL, is_remote_note, notes_of, remote_lines, remote_note
 
 log: Final = logging.getLogger("gpyro")
-"""The library's logger. It writes nowhere until the program says where."""
-log.addHandler(logging.NullHandler())
+"""The library's logger. Until the program says where, warnings and errors go to stderr, as Python does by itself."""
 
 _CAUSED_BY: Final = "\nThe above exception was the direct cause of the following exception:\n\n"
 _DURING: Final = "\nDuring handling of the above exception, another exception occurred:\n\n"

@@ -111,7 +111,9 @@ def test_server_and_client(patching, loop):
             assert client.line() == "restart"
             server.send_signal(signal.SIGTERM)
             code, out, err = server.end()
-            assert (code, out, err) == (0, "over\n", "")
+            assert (code, out) == (0, "over\n")
+            assert err.splitlines()[-1] == "ValueError: failed"  # the one exception of the method, in the log
+            assert err.count(" raised ") == 1
             client.say("gone")
             assert client.line() == "start"
             with program(begin + SERVER, port, patching, environment=environment) as again:

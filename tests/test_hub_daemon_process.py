@@ -60,7 +60,9 @@ def test_ctrl_c_ends_an_idle_loop(patched):
         assert proxy.echo(1) == 1
         server.send_signal(signal.SIGINT)
         assert server.line() == "KeyboardInterrupt"
-        assert server.ended_well() == "after the loop\n"
+        code, out, err = server.end()
+        assert (code, out) == (0, "after the loop\n")
+        assert err == ""  # neither gevent nor gpyro has anything to say
         eventually(lambda: not proxy.adapter.connected())
         with pytest.raises(NotSentError):
             proxy.echo(2)

@@ -4,24 +4,26 @@ Usage:
   gpyro-echoserver [-H HOST] [-p PORT] [-v]
   gpyro-echoserver --load URI [--callers N] [--duration SECONDS] [--calls N]
                    [--size BYTES] [--private] [--json]
-  gpyro-echoserver -h | --help
+  gpyro-echoserver -h | --help | --version
 
 Server:
   -H HOST --host HOST   the address to listen on [default: localhost]
   -p PORT --port PORT   the port to listen on, 0 for any free one [default: 0]
-  -v --verbose          print each call and the time it came
+  -v --verbose          print each call and the time it came, which slows it down a lot
 
 Load on a running echo server:
   --load URI            the server's URI, as it printed it
   --callers N           greenlets that call at the same time, 1 to 10000 [default: 64]
   --duration SECONDS    how long, above 0 up to 3600 [default: 5]
   --calls N             end after so many calls, even if the time is not over
-  --size BYTES          send and receive so many bytes in each call, up to 67108864;
-                        0 is a small dict [default: 0]
+  --size BYTES          send and receive so many bytes in each call, up to what
+                        PYRO_MAX_MESSAGE allows on both sides (16 MiB if
+                        nobody says otherwise); 0 is a small dict [default: 0]
   --private             a proxy and a connection for each caller, in place of one for all
   --json                print the result as JSON
 
   -h --help             this text
+  --version             the version of gpyro
 
 The server ends with exit code 0 at SIGTERM (calls that run are finished first) and 130 at Ctrl-C. The load ends
 with 0 when every call was answered right, else 1; cut short by Ctrl-C or SIGTERM it still prints its result, and
@@ -34,8 +36,7 @@ import json
 import random
 import signal
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from datetime import datetime
 from reprlib import repr as short_repr
 from typing import Any, Final
@@ -45,17 +46,21 @@ from docopt import DocoptExit, docopt
 from gevent.lock import BoundedSemaphore
 
 from gpyro import core
+from gpyro.configuration import config
+from gpyro.constants import VERSION
 from gpyro.errors import PyroError
 from gpyro.test.load import Load, Progress
+from gpyro.test.signals import signals_call
 
 NAME: Final = ":Pyro.test.echoserver"
 
 MOST_CALLERS: Final = 10_000
 LONGEST_DURATION: Final = 3600
 MOST_CALLS: Final = 10**12
-LARGEST_SIZE: Final = 64 << 20
+LARGEST_SIZE: Final = 1 << 30
 # What all callers together may have on their way: each payload exists at least once more as its answer.
 MOST_BYTES_IN_FLIGHT: Final = 1 << 30
+SPARE: Final = 100  # what a message has beside its payload
 CONNECTING: Final = 100  # connections that are set up at the same time: a listening socket's queue is short
 CONNECT_SECONDS: Final = 60.0
 OTHER_FILES: Final = 50  # descriptors that a process needs besides one for each connection
@@ -109,7 +114,7 @@ def serve(host: str, port: int, verbose: bool) -> int:
         # Said from the loop, so that who reads it knows that the loop turns and signals are answered.
         gevent.spawn(_say, "echoserver running.")
         # SIGTERM is answered by requestLoop itself. Ctrl-C would otherwise strike whatever greenlet is on.
-        with _signals_call(daemon.shutdown, signal.SIGINT) as came:
+        with signals_call(daemon.shutdown, signal.SIGINT) as came:
             daemon.requestLoop()
     finally:
         daemon.shutdown(True)
@@ -129,7 +134,7 @@ def load(uri: str, callers: int, duration: float, calls: int | None, size: int, 
     progress = Progress(duration, calls or 0)
     try:
         _connect(proxies)
-        with _signals_call(run.stop, signal.SIGINT, signal.SIGTERM) as came:
+        with signals_call(run.stop, signal.SIGINT, signal.SIGTERM) as came:
             result = run.run(duration, limit=calls or sys.maxsize, progress=progress)
     finally:
         progress.close()
@@ -174,26 +179,6 @@ def _connect(proxies: list[Any]) -> None:
         gevent.killall(attempts)
 
 
-@contextmanager
-def _signals_call(stop: Callable[[], object], *numbers: int) -> Iterator[list[int]]:
-    """Answer these signals by one call of `stop`; a second Ctrl-C interrupts as usual. Gives the signals that came."""
-    came: list[int] = []
-    loop = gevent.get_hub().loop
-
-    def answer(number: int, frame: object) -> None:
-        came.append(number)
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        # A Python signal handler runs amid whatever greenlet is on; only this call is safe there.
-        loop.run_callback_threadsafe(stop)
-
-    before = {number: signal.signal(number, answer) for number in numbers}
-    try:
-        yield came
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
 def _allow_open_files(needed: int) -> None:
     import resource  # only Unix has it, and only this needs it
 
@@ -223,6 +208,8 @@ def _run(options: dict[str, Any]) -> int:
     duration = _number(options, "--duration", float, 0.001, LONGEST_DURATION)
     calls = None if options["--calls"] is None else _number(options, "--calls", int, 1, MOST_CALLS)
     size = _number(options, "--size", int, 0, LARGEST_SIZE)
+    if size + SPARE > config.PYRO_MAX_MESSAGE:
+        raise UsageError(f"--size {size} is over PYRO_MAX_MESSAGE ({config.PYRO_MAX_MESSAGE}); set it on both sides")
     if callers * size > MOST_BYTES_IN_FLIGHT:
         raise UsageError(f"--callers times --size must not exceed {MOST_BYTES_IN_FLIGHT} bytes")
     return load(options["--load"], callers, duration, calls, size, options["--private"], options["--json"])
@@ -231,7 +218,7 @@ def _run(options: dict[str, Any]) -> int:
 def main(argv: list[str] | None = None) -> int:
     """Run the tool with these arguments (without them: the process's own); the exit code."""
     try:
-        options = docopt(__doc__ or "", argv=argv)
+        options = docopt(__doc__ or "", argv=argv, version=f"gpyro {VERSION}")
     except DocoptExit as error:
         print(f"gpyro-echoserver: these arguments do not fit together\n{error.usage}", file=sys.stderr)
         return 2
