@@ -12,7 +12,7 @@
     └── ProtocolError                  the peer or the way to it; *verdicts* on a call stand below it
         ├── WireError                  bytes that break the rules of docs/wire.md (the peer's fault)
         ├── NotSentError               verdict: the call never left; it is safe to repeat it
-        ├── CallRefusedError           verdict: the server did not start the call (busy, draining, unknown object)
+        ├── CallRefusedError           verdict: the server did not start the call (busy, draining, cancelled)
         ├── ConnectionDeniedError      verdict: the server refused the connection; args = (reason text,)
         └── ConnectionClosedError      an established connection was lost
             ├── MaybeExecutedError     verdict: lost after sending; the call may have run

@@ -21,11 +21,12 @@ def test_the_readmes_server_and_client():
     assert client.startswith("# client.py")
     # The same lines, on a port that nobody has, and telling it.
     server = server.replace("port=7766", "port=0").replace(
-        "daemon.requestLoop()", "print(daemon.port, flush=True)\ndaemon.requestLoop()"
+        'print(daemon.connect(Greeter(), "greeter"))', 'print(daemon.connect(Greeter(), "greeter"), daemon.port, flush=True)'
     )
     with python_process(server) as process:
         assert process.stdout is not None
-        port = process.stdout.readline().strip()
+        uri, port = process.stdout.readline().split()
+        assert uri.startswith(f"PYRO://127.0.0.1:{port}/")
         code, out, err = run_python(client.replace("7766", port))
         assert (code, out, err) == (0, "Hello world\n", "")
         process.terminate()
@@ -40,7 +41,8 @@ def test_the_manuals_blocks_are_programs(block: str):
 def test_the_manuals_account():
     server, *_ = blocks("docs/manual.md")
     bank = next(block for block in blocks("docs/manual.md") if "class Bank" in block)
-    program = server.replace("core.Daemon()", "core.Daemon(port=0, norange=1)").replace("daemon.requestLoop()", "")
+    program = server.replace("core.Daemon()", "core.Daemon(port=0, norange=1)").replace("print(", "uri = (")
+    program = program[: program.index("try:")]
     program += bank + (
         "daemon.start()\n"
         "account = core.getProxyForURI(uri)\n"
