@@ -332,13 +332,7 @@ class Daemon:
                         watcher.start(self._other_ready, watcher, thing, ready)
                     if condition is not _always:
                         self._dispatcher.on_activity = woken.set
-                    self._interruptible = getcurrent().parent is None
-                    woken.wait(timeout)
-                    woken.clear()
-                    self._interruptible = False
-                    if self._interrupted:
-                        self._interrupted = False
-                        raise KeyboardInterrupt
+                    self._wait(woken, timeout)
                     if ready and callback is not None:
                         found = ready[:]
                         ready.clear()
@@ -353,6 +347,15 @@ class Daemon:
                 watcher.close()
         if self._stop_asked and os.getpid() == self._process:
             self.stop()
+
+    def _wait(self, woken: Event, timeout: float | None) -> None:
+        self._interruptible = getcurrent().parent is None
+        woken.wait(timeout)
+        woken.clear()
+        self._interruptible = False
+        if self._interrupted:
+            self._interrupted = False
+            raise KeyboardInterrupt
 
     def _interrupt(self) -> bool:
         """From a signal handler: end the loop with a KeyboardInterrupt, if it runs in the main greenlet and waits."""

@@ -99,8 +99,13 @@ def _format(
     lines: list[str] = []
     for link, joint in reversed(list(_chain(exc))):
         trace = (tb or exc.__traceback__) if link is exc else link.__traceback__
-        whole = traceback.TracebackException(type(link), link, trace, compact=True)
+        # As a part of something, Python looks at no link behind it; there may be thousands, and each is formatted by
+        # itself. But nor does it at the members of a group.
+        alone = None if isinstance(link, BaseExceptionGroup) else set[int]()
+        whole = traceback.TracebackException(type(link), link, trace, compact=True, _seen=alone)
         whole.__cause__ = whole.__context__ = None
+        if alone is not None:
+            whole.exceptions = None
         _settle_notes(whole, link, keep_remote or link is not exc)
         if detailed and trace is not None:
             lines.extend(_detailed_frames(trace))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from gpyro import core
-from gpyro.errors import RemoteError, SerializationError
+from gpyro.errors import ProtocolError, PyroError, RemoteError, SerializationError
 from gpyro.wire.frames import Kind, pack
 from tests.net.peers import CODEC, Raw
 from tests.support import eventually, serving
@@ -101,3 +101,61 @@ def test_an_inittls_that_fails_is_logged_once_and_at_a_bounded_rate(daemon, obj,
     (line,) = lines(caplog)
     assert "initTLS failed" in line
     eventually(lambda: not daemon.connections or True)
+
+
+class Opaque(type):
+    @property
+    def __name__(cls):
+        raise ValueError("no name")
+
+
+class Nameless(Exception, metaclass=Opaque):
+    pass
+
+
+class Wordless(Exception):
+    def __str__(self):
+        raise GeneratorExit
+
+
+class Classless(Exception):
+    @property
+    def __class__(self):
+        raise ValueError("no class")
+
+
+@pytest.mark.parametrize("cls", [Nameless, Wordless, Classless], ids=["nameless", "wordless", "classless"])
+def test_an_exception_that_cannot_be_described_is_answered_all_the_same(cls):
+    class Thing(core.ObjBase):
+        def fail(self):
+            raise cls("with arguments")
+
+        def echo(self, value):
+            return value
+
+    obj = Thing()
+    with serving(obj) as daemon:
+        proxy = daemon.getProxyForObj(obj)
+        proxy._setTimeout(5)
+        with pytest.raises(PyroError) as caught:
+            proxy.fail()
+        assert not isinstance(caught.value, ProtocolError | SerializationError)
+        assert proxy.echo(1) == 1
+        proxy._release()
+
+
+def test_what_an_inittls_raised_costs_no_memory_for_each_call(daemon, obj):
+    def fail(storage):
+        raise KeyError("not today")
+
+    daemon.setInitTLS(fail)
+    proxy = daemon.getProxyForObj(obj)
+    lengths = set()
+    for _ in range(10):
+        with pytest.raises(KeyError, match="not today") as caught:
+            proxy.echo(b"x" * 1000)
+        lengths.add(len("".join(caught.value.remote_stacktrace)))
+    assert len(lengths) == 1
+    (session,) = daemon.connections[0].served.values()
+    assert isinstance(session.failure, bytes)
+    proxy._release()

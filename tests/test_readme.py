@@ -21,7 +21,8 @@ def test_the_readmes_server_and_client():
     assert client.startswith("# client.py")
     # The same lines, on a port that nobody has, and telling it.
     server = server.replace("port=7766", "port=0").replace(
-        'print(daemon.connect(Greeter(), "greeter"))', 'print(daemon.connect(Greeter(), "greeter"), daemon.port, flush=True)'
+        'print(daemon.connect(Greeter(), "greeter"))',
+        'print(daemon.connect(Greeter(), "greeter"), daemon.port, flush=True)',
     )
     with python_process(server) as process:
         assert process.stdout is not None

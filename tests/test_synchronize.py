@@ -422,3 +422,37 @@ def test_one_call_at_a_time_daemons_answer_a_chain_that_comes_back_too():
             proxy._release()
     finally:
         gpyro.config.PYRO_MULTITHREADED = before
+
+
+def test_a_waiter_whose_thread_ended_locks_nobody_out():
+    class Slow(core.SynchronizedObjBase):
+        def __init__(self):
+            super().__init__()
+            self.began = 0
+            self.go_on = Event()
+
+        def work(self):
+            self.began += 1
+            self.go_on.wait()
+            return self.began
+
+    obj = Slow()
+    with serving(obj) as daemon:
+        other = core.Daemon(host="127.0.0.1", norange=1)
+        second = other.connect(obj).getProxy()
+        thread = threading.Thread(target=other.requestLoop)
+        thread.start()
+        first = daemon.getProxyForObj(obj)
+        holding = gevent.spawn(first.work)
+        eventually(lambda: obj.began)
+        waiting = gevent.spawn(second.work)
+        eventually(lambda: obj._pyro_lock._waiting)
+        other.closedown()
+        eventually(lambda: not thread.is_alive())
+        obj.go_on.set()
+        assert holding.get(timeout=5) == 1
+        assert first.work() == 2
+        with pytest.raises(PyroError):
+            waiting.get(timeout=5)
+        for proxy in (first, second):
+            proxy._release()

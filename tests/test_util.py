@@ -483,8 +483,8 @@ def limited(clock: Clock, **options: Any) -> RateLimitedLog:
     return RateLimitedLog(logging.getLogger("test_util"), clock=clock, **options)
 
 
-def test_the_library_writes_nowhere_by_itself() -> None:
-    program = "import gpyro.util as u; u.log.warning('heard')"
+def test_warnings_are_seen_where_nobody_set_up_logging() -> None:
+    program = "import gpyro.util as u; u.log.info('more'); u.log.warning('heard')"
     done = subprocess.run(
         [sys.executable, "-c", program],
         env={"PYTHONPATH": ":".join(sys.path)},
@@ -492,7 +492,7 @@ def test_the_library_writes_nowhere_by_itself() -> None:
         text=True,
         check=True,
     )
-    assert (done.stdout, done.stderr) == ("", "")
+    assert (done.stdout, done.stderr) == ("", "heard\n")
     assert util.log.name == "gpyro"
 
 
@@ -600,3 +600,14 @@ def test_never_more_lines_than_promised(steps: list[tuple[int, float]], max_keys
         clock.now += pause
     for start in written:
         assert sum(start <= moment < start + 1.0 for moment in written) <= max_keys + 1
+
+
+def test_a_long_chain_of_contexts_takes_no_time() -> None:
+    error: BaseException = ValueError("first")
+    for number in range(20_000):
+        following = KeyError(number)
+        following.__context__ = error
+        error = following
+    lines = formatTraceback(type(error), error)
+    assert lines[-1] == "KeyError: 19999\n"
+    assert sum(line.startswith("KeyError") for line in lines) == 20

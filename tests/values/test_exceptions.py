@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import builtins
+import dataclasses
 import pickle
 from typing import Any
 
@@ -234,3 +235,21 @@ def test_forged_attributes_do_no_harm() -> None:
 
 def test_what_the_contract_leaves_out_pickle_has_too() -> None:
     assert pickle.loads(pickle.dumps(ValueError(1))).args == (1,)
+
+
+def test_a_frozen_dataclass_may_be_an_exception() -> None:
+    @dataclasses.dataclass(frozen=True)
+    class Frozen(Exception):
+        code: int
+
+    registry = Registry()
+    registry.register(Frozen, name="app.Frozen")
+    codec = MsgpackSerializer(registry)
+    error = Frozen(3)
+    BaseException.__setattr__(error, "__notes__", ["noted"])
+    BaseException.__setattr__(error, "__cause__", KeyError("cause"))
+    arrived = codec.decode_error(codec.encode_error(error, ["lines\n"]))
+    assert type(arrived) is Frozen
+    assert (arrived.code, arrived.args) == (3, (3,))
+    assert isinstance(arrived.__cause__, KeyError)
+    assert arrived.__notes__[0] == "noted"
