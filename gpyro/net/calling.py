@@ -19,7 +19,7 @@ from gpyro.errors import (
 from gpyro.net.calls import OutgoingCall, Turnstile
 from gpyro.net.hub import HubState
 from gpyro.net.outgoing import GATHER_SIZE, HIGH_WATER
-from gpyro.net.stream import FrameStream
+from gpyro.net.stream import GATHERING, FrameStream
 from gpyro.wire.connection import Connection
 from gpyro.wire.credit import Window
 from gpyro.wire.frames import CREDIT_BODY, HEADER, HEADER_SIZE, Frame, Kind, pack
@@ -119,7 +119,7 @@ class CallingStream(FrameStream):
                 self.drained = False
             else:
                 self._read_watcher.ref = True
-        if alone and not self._gathering:
+        if alone and self._gathering != GATHERING:
             self.flush()  # nothing to gather with: a lone caller is not kept waiting
         elif out.size >= GATHER_SIZE or not (self._gathering or self._flush_due):
             self._flush_soon()

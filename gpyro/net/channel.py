@@ -16,6 +16,7 @@ from gpyro.net.calls import Turnstile
 from gpyro.net.hub import HubState
 from gpyro.net.outgoing import GATHER_SIZE, HIGH_WATER
 from gpyro.net.sockets import Credentials, peer_credentials
+from gpyro.net.stream import ALONE
 from gpyro.wire.connection import Connection
 from gpyro.wire.frames import CREDIT_BODY, HEADER, HEADER_SIZE, Frame, Kind, Rejection, pack, pack_text, unpack_text
 from gpyro.wire.ids import made_by_connecting_end
@@ -247,7 +248,9 @@ class Channel(CallingStream):
         else:
             out.pieces += (header, body)
         out.size += HEADER_SIZE + size
-        if out.size >= GATHER_SIZE or not (self._gathering or self._flush_due):
+        if self._gathering == ALONE:
+            self.flush()
+        elif out.size >= GATHER_SIZE or not (self._gathering or self._flush_due):
             self._flush_soon()
         if turnstile is not None:
             turnstile.passed()

@@ -122,11 +122,15 @@ class HubState:
         if self._flushed_last is stream:
             self._flushed_last = None
 
+    def is_alone(self, stream: FrameStream) -> bool:
+        """Whether a stream seems to have the hub to itself, as with a lone caller: then it waits for no other."""
+        return stream is self._flushed_last and not self._unflushed
+
     def flush_soon(self, stream: FrameStream) -> None:
         """Flush a stream that dealt with what it read, together with others of this turn of the loop."""
         unflushed = self._unflushed
         if stream is self._flushed_last and not unflushed:
-            stream.flush()  # it has the hub to itself, as with a lone caller
+            stream.flush()
             return
         self._flushed_last = stream
         unflushed.append(stream)

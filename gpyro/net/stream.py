@@ -37,6 +37,9 @@ If everything left at the end of a turn, the two ends would take turns, each idl
 GOODBYE = 1.0
 """Seconds that a peer gets to read why it is sent away, before the socket is closed."""
 
+NOT_GATHERING, GATHERING, ALONE = 0, 1, 2
+"""What output does while a stream deals with what it read: it leaves with the rest, or at once if there is no rest."""
+
 READ, WRITE = 1, 2  # what a loop's io watcher waits for
 
 
@@ -97,7 +100,8 @@ class FrameStream:
         self.drained = self.owing = False
         self.usable = True
         self.reason = ""
-        self._gathering = self._flush_due = False
+        self._gathering = NOT_GATHERING
+        self._flush_due = False
         # Parts that few streams need at a time are made when they do.
         self._backlog: list[Frame] | None = None
         self._timer: Any = None
@@ -167,10 +171,12 @@ class FrameStream:
         """Deal with frames, for one turn at most; output that they cause leaves in a few large pieces."""
         handlers = self.handlers
         done = 0
-        self._gathering = True
+        self._gathering = GATHERING
         try:
             if len(frames) == 1:
                 done = 1
+                if self.state.is_alone(self):
+                    self._gathering = ALONE
                 frame = frames[0]
                 handlers[frame[0]](self, frame)
             else:
@@ -185,7 +191,7 @@ class FrameStream:
                         self.flush()
                         flush_at += part
         finally:
-            self._gathering = False
+            self._gathering = NOT_GATHERING
         if self.deaf:
             return
         if done < len(frames):
