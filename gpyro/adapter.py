@@ -51,7 +51,9 @@ class PYROAdapter:
                 last = error
             if left:
                 gevent.sleep(wait)
-        raise TimeoutError("connection lost", "connecting") from last
+        raise TimeoutError(
+            f"connection lost: not connected to {self.URI} after {max(tries, 0)} tries: {last}", "connecting"
+        ) from last
 
     def bindToURI(self, URI: str | PyroURI) -> None:
         """Point the proxy elsewhere and connect. Raises as a call does that cannot connect."""

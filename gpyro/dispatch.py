@@ -240,7 +240,7 @@ class Dispatcher:
                 try:
                     method, arguments, keywords = serializer.decode_call(body)
                 except SerializationError as error:
-                    raise Rejected(Rejection.UNREADABLE, str(error)) from None
+                    raise _unreadable(error) from None
                 target = entry.obj
                 if entry.is_base:
                     target.lastUsed = time.time()
@@ -297,7 +297,7 @@ class Dispatcher:
         try:
             fields, body = metadata.split(body)
         except WireError as error:
-            raise Rejected(Rejection.UNREADABLE, str(error)) from None
+            raise _unreadable(error) from None
         chain = fields.get(metadata.CHAIN, [])
         if isinstance(chain, list) and all(isinstance(mark, bytes) for mark in chain):
             call.chain = tuple(chain)
@@ -348,7 +348,7 @@ class Dispatcher:
         try:
             method, arguments, keywords = call.session.channel.serializer.decode_call(body)
         except SerializationError as error:
-            raise Rejected(Rejection.UNREADABLE, str(error)) from None
+            raise _unreadable(error) from None
         is_oneway = entry.members(entry.target()).methods.get(method)
         if is_oneway is None:
             raise self._unknown(entry, method)
@@ -391,7 +391,7 @@ class Dispatcher:
         try:
             pair = serializer.decode(body)
         except SerializationError as error:
-            raise Rejected(Rejection.UNREADABLE, str(error)) from None
+            raise _unreadable(error) from None
         if not (isinstance(pair, list) and len(pair) == 2 and isinstance(pair[0], str)):
             raise Rejected(Rejection.UNREADABLE, "a SET that is no pair of a name and a value")
         name, value = pair
@@ -416,3 +416,7 @@ class Dispatcher:
         self.unheard.add(call)
         call.chain = ()  # nobody in it waits for this call
         channel.answer(call.frame, _RESULT, channel.serializer.encode(None))
+
+
+def _unreadable(error: Exception) -> Rejected:
+    return Rejected(Rejection.UNREADABLE, f"the server cannot read the call: {error}")

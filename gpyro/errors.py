@@ -47,6 +47,9 @@ class DaemonError(PyroError):
 class NamingError(PyroError):
     """A name is refused or unknown. `args` is the text and, where there is one, the offending name."""
 
+    def __str__(self) -> str:
+        return ": ".join(str(part) if number == 0 else repr(part) for number, part in enumerate(self.args))
+
 
 class NoModuleError(PyroError):
     """A module that an incoming value needs is not installed here."""

@@ -65,7 +65,7 @@ class ObjBase:
         try:
             daemon: Daemon = self.__dict__["_pyro_daemon"]
         except KeyError:
-            raise AttributeError("the object is not connected to a daemon") from None
+            raise AttributeError("the object is not connected to a daemon: call daemon.connect(obj) first") from None
         return daemon
 
     def getLocalStorage(self) -> LocalStorage:

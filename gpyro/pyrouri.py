@@ -40,7 +40,10 @@ class PyroURI:
             self.reinitFromString(host)
         else:
             if not objectID:
-                raise URIError(f"invalid URI format: {host!r} is no URI, and there is no object id")
+                raise URIError(
+                    f"invalid URI format: {host!r} is no URI such as PYRO://host:port/id or PYROLOC://host:port/name, "
+                    "and there is no object id"
+                )
             self.init(host, str(objectID), port, prtcol)
 
     def _set(self, protocol: str, address: str, port: int, object_id: str) -> None:

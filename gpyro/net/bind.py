@@ -52,7 +52,8 @@ def bind(host: str, port: int, norange: bool, publish: str | None, settings: Set
             if name:
                 uri.check_address(name)
     except URIError as error:
-        raise DaemonError(f"Couldn't start Pyro daemon: {error}") from error
+        hint = " (a Unix socket is written ./u:/path)" if "/" in f"{host}{publish}" else ""
+        raise DaemonError(f"Couldn't start Pyro daemon: {error}{hint}") from error
     if uri.is_unix(host):
         sock, path = unix.bind(uri.unix_path(host))
         sock.listen(settings.PYRO_TCP_LISTEN_BACKLOG)

@@ -166,7 +166,9 @@ class CallingStream(FrameStream):
         if caller is self.hub:
             raise PyroError("a proxy cannot be called from the hub (a loop callback): spawn a greenlet for it")
         if size > self.peer_limit:
-            raise SerializationError(f"a call of {size} bytes is over the {self.peer_limit} that the peer takes")
+            raise SerializationError(
+                f"a call of {size} bytes is over the {self.peer_limit} that the peer takes (PYRO_MAX_MESSAGE)"
+            )
         if not self.usable:
             raise NotSentError(f"connection lost: {self.reason}")
         turnstile = self._calls_waiting

@@ -50,7 +50,9 @@ class Destination:
     settings: Settings
 
     def __str__(self) -> str:
-        return self.address if is_unix(self.address) else f"{self.address}:{self.port}"
+        if is_unix(self.address):
+            return self.address
+        return f"[{self.address}]:{self.port}" if ":" in self.address else f"{self.address}:{self.port}"
 
 
 def client_hello(settings: Settings) -> Hello:

@@ -192,7 +192,10 @@ class SerializerContract:
         from gpyro.values import Registry
 
         stranger = self.serializer(Registry(), Limits())
-        with pytest.raises(errors.SerializationError, match=r"Point is not registered here; add: gpyro\.register"):
+        with pytest.raises(
+            errors.SerializationError,
+            match=r"Point is not registered in the receiving process; add there: gpyro\.register",
+        ):
             stranger.decode(safe.encode([(Point(1),)]))
 
     def test_a_circular_value_is_refused(self, safe: Serializer) -> None:

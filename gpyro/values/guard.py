@@ -92,7 +92,9 @@ def check_length(size: int, limits: Limits) -> None:
         SerializationError: it is too long.
     """
     if size > limits.max_bytes:
-        raise SerializationError(f"the value takes {size:,} bytes; the limit is {limits.max_bytes:,}")
+        raise SerializationError(
+            f"the value takes {size:,} bytes; the limit is {limits.max_bytes:,} (PYRO_MAX_MESSAGE, on both sides)"
+        )
 
 
 def check_keys(keys: Collection[Hashable], limit: int) -> None:

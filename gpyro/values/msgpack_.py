@@ -121,6 +121,7 @@ def _refuse(error: Exception) -> NoReturn:
     raised = take_raised()
     _let_through(raised)
     if isinstance(raised, SerializationError):
+        raised.__suppress_context__ = True  # that the codec's hook failed is nobody's business
         raise raised
     cause = raised or error
     raise SerializationError(f"the bytes are no value: {type(cause).__name__}: {cause}") from cause

@@ -38,7 +38,9 @@ def make_object(state: Any, registry: Registry) -> Any:
     entry = registry.by_name(name)
     if entry is None or entry.from_state is None:
         cls = name.rpartition(".")[2]
-        raise SerializationError(f"{name} is not registered here; add: gpyro.register_class({cls})")
+        raise SerializationError(
+            f"{name} is not registered in the receiving process; add there: gpyro.register_class({cls})"
+        )
     try:
         return entry.from_state(state[1])
     except SerializationError:

@@ -73,5 +73,5 @@ def _untravelling_kind(value: object) -> str:
     if cls.__module__ in _SOCKET_MODULES:
         return "sockets cannot travel"
     if cls.__module__ in _LOCK_MODULES:
-        return "locks, events and queues cannot travel"
+        return "threads, locks, events and queues cannot travel"
     return ""

@@ -23,5 +23,5 @@ def test_another_shape_is_refused(state: Any) -> None:
 
 @pytest.mark.parametrize("name", ["os.system", "builtins.eval", "", "gpyro.testing.samples.AppError"])
 def test_another_name_is_refused(name: str) -> None:
-    with pytest.raises(SerializationError, match="is not registered here"):
+    with pytest.raises(SerializationError, match="is not registered in the receiving process"):
         make_object([name, {}], REGISTRY)
