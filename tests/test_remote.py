@@ -7,10 +7,12 @@ import threading
 
 import gevent
 import pytest
+from gevent.event import Event
 
 import gpyro
 from gpyro import core
 from gpyro.errors import NamingError, NotSentError, ProtocolError, TimeoutError
+from gpyro.net.hub import hub_state
 from tests.programs import program
 from tests.relay import relayed
 from tests.support import eventually, serving, turns
@@ -353,3 +355,96 @@ def test_a_caller_that_waits_for_one_way_calls_to_end_is_no_dead_end():
             assert client.ended_well() == "after\n"
     finally:
         gpyro.config.PYRO_MAX_CALLS = before
+
+
+# Leaving in phases that only some calls have
+
+
+@pytest.mark.parametrize("how", ["kill", "deadline"])
+def test_a_caller_may_leave_while_its_name_is_asked_for(how):
+    obj = Thing()
+    with relayed(obj, name="thing") as (daemon, relay, uri):
+        # The connection is there, so what is held up is the question for the name.
+        other = core.getProxyForURI(uri)
+        assert other.echo(0) == 0
+        relay.flowing_down.clear()
+        proxy = core.getProxyForURI(f"PYROLOC://127.0.0.1:{relay.port}/thing")
+        proxy._setTimeout(0.05 if how == "deadline" else None)
+        leaving = gevent.spawn(proxy.echo, 1)
+        eventually(lambda: len(daemon.connections[0].served) == 2)
+        if how == "kill":
+            leaving.kill()
+        gevent.joinall([leaving])
+        assert isinstance(leaving.value, gevent.GreenletExit) if how == "kill" else leaving.exception.may_have_run
+        relay.flowing_down.set()
+        proxy._setTimeout(None)
+        assert proxy.echo(2) == 2
+        assert other.echo(3) == 3
+        for one in (proxy, other):
+            one._release()
+
+
+@pytest.mark.parametrize("how", ["kill", "deadline"])
+def test_a_caller_may_leave_while_its_session_is_prepared(how):
+    obj, go_on, prepared = Notes(), Event(), []
+
+    def prepare(storage):
+        prepared.append(1)
+        go_on.wait()
+
+    with serving(obj) as daemon:
+        daemon.setInitTLS(prepare)
+        proxy = daemon.getProxyForObj(obj)
+        staying = gevent.spawn(proxy.note, "stays", b"")
+        eventually(lambda: prepared)
+        proxy._setTimeout(0.05 if how == "deadline" else None)
+        leaving = gevent.spawn(proxy.note, "leaves", b"")
+        eventually(lambda: len(daemon.connections[0].serving) == 2)
+        if how == "kill":
+            leaving.kill()
+        gevent.joinall([leaving])
+        proxy._setTimeout(None)
+        eventually(lambda: any(call.cancelled for call in daemon.connections[0].serving.values()))
+        go_on.set()
+        staying.get()
+        assert proxy.echo("after") == "after"
+        assert [name for name, _ in obj.seen] == ["stays"]
+        assert prepared == [1]
+        proxy._release()
+
+
+# Large calls both ways
+
+
+class Mirror(core.ObjBase):
+    def turn(self, data):
+        gevent.sleep(0)
+        return data[::-1]
+
+
+@pytest.mark.parametrize("slow", ["up", "down", "neither"])
+def test_both_ends_call_each_other_with_much_at_a_time(slow):
+    here, there = Mirror(), Mirror()
+    with relayed(here) as (_, first, to_here), relayed(there) as (_, second, to_there):
+        proxies = [core.getProxyForURI(uri) for uri in (to_here, to_there)]
+        for proxy in proxies:
+            proxy._setTimeout(60)
+        data = [bytes([number]) * (1 << 20) + b"end" for number in range(32)]
+        calls = [gevent.spawn(proxy.turn, one) for one in data for proxy in proxies]
+        highest = 0
+        while not all(call.ready() for call in calls):
+            for relay in (first, second):
+                # The reader on one side stops and goes.
+                for side, flowing in (("up", relay.flowing_up), ("down", relay.flowing_down)):
+                    if side == slow:
+                        flowing.clear() if flowing.is_set() else flowing.set()
+            highest = max([highest, *(stream.out.size + stream._held for stream in hub_state().streams)])
+            gevent.sleep(0.002)
+        assert [call.get() for call in calls] == [one[::-1] for one in data for _ in proxies]
+        # What waits is one message over the mark, and the results of those calls that were granted: 16 MiB.
+        assert highest < 24 << 20
+        for relay in (first, second):
+            relay.flowing_up.set()
+            relay.flowing_down.set()
+        for proxy in proxies:
+            proxy._release()

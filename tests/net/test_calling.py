@@ -9,7 +9,7 @@ import pytest
 
 from gpyro.errors import MaybeExecutedError, NotSentError, PyroError, SerializationError, TimeoutError
 from gpyro.net.outgoing import HIGH_WATER
-from gpyro.wire.frames import Kind, Refusal, pack, pack_text
+from gpyro.wire.frames import MAX_ID, Kind, Refusal, pack, pack_text
 from tests.net.peers import (
     SERVING,
     Desk,
@@ -33,6 +33,27 @@ def desk():
 
 
 # Calls
+
+
+def test_ids_go_on_past_the_end_of_their_numbers_with_calls_and_sessions_out(desk):
+    with channel_pair(desk) as (near, _):
+        session = near.open_session(b"x")
+        early = [spawn(call, near, session, b"early %d" % number) for number in range(3)]
+        eventually(lambda: len(desk.calls) == 3)
+        near.call_ids._last, near.session_ids._last = MAX_ID - 6, MAX_ID - 2
+        sessions = [near.open_session(b"x") for _ in range(3)]
+        assert sessions == [MAX_ID, 3, 5]  # 1 is in use
+        late = [spawn(call, near, sessions[number % 3], b"late %d" % number) for number in range(10)]
+        eventually(lambda: len(desk.calls) == 13)
+        ids = [one.frame[2] for one in desk.calls]
+        assert len(set(ids)) == 13
+        assert ids[3:8] == [MAX_ID - 4, MAX_ID - 2, MAX_ID, 7, 9]
+        for one in reversed(desk.calls):
+            one.answer(one.frame[4])
+        assert results(early + late) == [b"early %d" % number for number in range(3)] + [
+            b"late %d" % number for number in range(10)
+        ]
+        assert near.pending == {}
 
 
 def test_a_call_is_answered_and_calls_overlap():
