@@ -6,6 +6,7 @@ import logging
 from types import TracebackType
 from typing import TYPE_CHECKING
 
+from gpyro.entries import ObjectEntry
 from gpyro.errors import PyroError, RemoteError, SerializationError
 from gpyro.objects import CallbackObjBase
 from gpyro.tls import Call
@@ -13,7 +14,6 @@ from gpyro.util import formatTraceback
 from gpyro.wire.frames import SMALL_LIMIT, Kind, Rejection
 
 if TYPE_CHECKING:
-    from gpyro.dispatch import ObjectEntry
     from gpyro.net.channel import Channel
 
 logger = logging.getLogger("gpyro.dispatch")
