@@ -86,6 +86,8 @@ class Dispatcher:
     def close_session(self, channel: Channel, session: Session) -> None:
         """A proxy, or its connection, is gone."""
         session.end()
+        if channel.deaf:  # calls that run are finished, though nobody hears of it
+            self.unheard.update(call for call in channel.serving.values() if call.session is session)
 
     def serve(self, channel: Channel, frame: Frame) -> None:
         """A request arrived: start it in a worker, unless it has to wait."""
@@ -119,6 +121,8 @@ class Dispatcher:
             if self._init_tls is not None:
                 self._init_tls(session.storage)
         except BaseException as error:
+            if isinstance(error, KeyboardInterrupt):
+                session.channel.state.interrupt(error)
             session.channel.state.warn("initTLS", "initTLS failed for %s", session.caller, error=error)
             session.failure = encoded_error(session.channel, error)
         session.channel.state.run_in_hub(lambda: self._start_queued(session))
@@ -152,6 +156,7 @@ class Dispatcher:
         channel = session.channel
         serializer = channel.serializer
         if channel.closed and (frame[0] != _ONEWAY or channel.forked_away):
+            self.unheard.discard(call)
             return  # nobody is there for the answer; in a forked child the call is the parent's
         kind, flags = _RESULT, 0
         try:
@@ -180,7 +185,7 @@ class Dispatcher:
                 if is_oneway is not False:
                     if is_oneway is None:
                         raise self._unknown(entry, method)
-                    self._answer_early(call)
+                    self._answer_early(call, entry)
                 result = getattr(target, method)(*arguments, **keywords)
                 try:
                     answer = serializer.encode(result)
@@ -199,8 +204,11 @@ class Dispatcher:
             channel.oneway_done(frame)
         elif call.answered:
             self.unheard.discard(call)
-            channel.unheard.release()
+            if call.counted:
+                channel.unheard.release()
         else:
+            if self.unheard:
+                self.unheard.discard(call)
             channel.answer(frame, kind, answer, flags)
 
     def _too_large(self, channel: Channel, size: int) -> Unsendable:
@@ -279,7 +287,7 @@ class Dispatcher:
         if is_oneway is None:
             raise self._unknown(entry, method)
         if is_oneway and call.frame[0] == _CALL:
-            self._answer_early(call)
+            self._answer_early(call, entry)
         return method, arguments, keywords
 
     def _perform(
@@ -329,14 +337,18 @@ class Dispatcher:
     def _unknown(self, entry: ObjectEntry, name: str) -> Rejected:
         return Rejected(Rejection.UNKNOWN_MEMBER, f"{entry.class_name} offers no {shown(name)}")
 
-    def _answer_early(self, call: Call) -> None:
+    def _answer_early(self, call: Call, entry: ObjectEntry) -> None:
         """A method marked one-way: its caller need not wait, unless as many as it may have out run already."""
         channel = call.session.channel
         if channel.unheard is None:
             channel.unheard = Semaphore(channel.granted_calls)
-        channel.unheard.acquire()
+        # One that comes from the very call that the others wait for must not wait for them.
+        if not any(lock is not None and lock.is_held_by(call.chain) for lock in (self._gate, entry.lock)):
+            channel.unheard.acquire()
+            call.counted = True
         if call.cancelled or channel.closed:
-            channel.unheard.release()
+            if call.counted:
+                channel.unheard.release()
             raise Rejected(Rejection.CANCELLED, "cancelled before it began")
         call.answered = True
         self.unheard.add(call)

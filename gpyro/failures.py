@@ -46,8 +46,15 @@ class NotPrepared(Exception):
 
 
 def encoded_error(channel: Channel, error: BaseException) -> bytes:
-    """The body of an ERROR answer."""
-    return bytes(channel.serializer.encode_error(error, _remote_lines(error)))
+    """The body of an ERROR answer, whatever the exception does when it is looked at."""
+    try:
+        return bytes(channel.serializer.encode_error(error, _remote_lines(error)))
+    except BaseException:
+        return _undescribed(channel, "whose description failed")
+
+
+def _undescribed(channel: Channel, why: str) -> bytes:
+    return bytes(channel.serializer.encode_error(PyroError(f"an exception was raised {why}"), []))
 
 
 def answer_to_failed(call: Call, entry: ObjectEntry | None, error: BaseException) -> tuple[int, bytes]:
@@ -60,7 +67,7 @@ def answer_to_failed(call: Call, entry: ObjectEntry | None, error: BaseException
         text = "whose description is over the limit of a message"
     except BaseException:  # its class may do what it likes when it is asked for its name or its text
         text = "whose description failed"
-    return Kind.ERROR, channel.serializer.encode_error(PyroError(f"the call raised an exception {text}"), [])
+    return Kind.ERROR, _undescribed(channel, text)
 
 
 def _explain(call: Call, entry: ObjectEntry | None, error: BaseException) -> tuple[int, bytes]:

@@ -321,7 +321,7 @@ class Daemon:
                 return
             raise
         self._woken = woken = Event()
-        self._looping = True
+        self._looping, self._interrupted = True, False
         self._listener.on_forked = woken.set  # a child has nothing to serve: its copy of this loop ends
         watchers = [state.loop.io(_descriptor(thing), READ) for thing in others]
         ready: list[Any] = []
@@ -415,7 +415,7 @@ class Daemon:
             self._stop_there(state, grace)
             return
         call = current_call()
-        if call is not None and call.session.channel in self._listener.channels:
+        if call is not None and call.session.channel.acceptor is self._dispatcher:
             state.run_in_hub(lambda: state.start(lambda first, second: self.stop(grace)))
             return
         if self._stopping is not None:

@@ -210,7 +210,7 @@ class DynamicProxyWithAttrs(DynamicProxy):
     def __getattr__(self, name: str) -> Any:
         if name[:1] == "_":
             raise AttributeError(f"{name!r} is private, and never asked of a remote object")
-        channel, answer = self._remote.request(Kind.GET, lambda serializer: name.encode("utf-8", "replace"))
+        channel, answer = self._remote.ask(Kind.GET, lambda serializer: name.encode("utf-8", "replace"))
         if answer[1] & FLAG_METHOD:
             return self._method(name)
         return channel.serializer.decode(answer[4])
@@ -224,13 +224,13 @@ class DynamicProxyWithAttrs(DynamicProxy):
             self.__dict__["_remote"] = remote
             super().__setattr__(name, value)
         else:
-            self._remote.request(Kind.SET, lambda serializer: serializer.encode([name, value], name))
+            self._remote.ask(Kind.SET, lambda serializer: serializer.encode([name, value], name))
 
     def findattr(self, attr: str) -> int:
         """What the object says `attr` is: 1 for a method, 2 for a data attribute, 0 for neither."""
         if attr[:1] == "_":
             return 0
-        _, answer = self._remote.request(Kind.DESCRIBE, lambda serializer: attr.encode("utf-8", "replace"))
+        _, answer = self._remote.ask(Kind.DESCRIBE, lambda serializer: attr.encode("utf-8", "replace"))
         return answer[4][0] if answer[4] else 0
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 import weakref
 from typing import TYPE_CHECKING
@@ -54,7 +55,8 @@ class Reaper:
         oldest = time.time() - self._age
         for guid, entry in self._dispatcher.entries.copy().items():
             if entry.name is None and entry.used < oldest and not self._is_called(daemon, guid):
-                daemon.disconnect(guid)
+                with contextlib.suppress(KeyError):  # disconnected by another one's _gotReaped
+                    daemon.disconnect(guid)
                 if isinstance(entry.obj, ObjBase):
                     try:
                         entry.obj._gotReaped()

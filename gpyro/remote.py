@@ -16,6 +16,7 @@ from gpyro.constants import INTERNAL_DAEMON_GUID
 from gpyro.errors import (
     CallRefusedError,
     ConnectionDeniedError,
+    MaybeExecutedError,
     NotSentError,
     ProtocolError,
     PyroError,
@@ -78,10 +79,11 @@ class ClientSession:
 class _Line(Turnstile):
     """The calls that wait until a proxy is connected, in the order made: each passes in its turn, also afterwards."""
 
-    __slots__ = ("process",)
+    __slots__ = ("process", "state")
 
     def __init__(self, state: HubState) -> None:
         super().__init__(state.hub, lambda size: True)
+        self.state = state
         self.process = os.getpid()
 
 
@@ -167,8 +169,8 @@ class RemoteObject:
             if self.forget is not None:
                 self.forget(name)
             if self._has_moved(session, answer):
-                channel, answer = self.request(
-                    Kind.CALL, lambda codec: bytes(codec.encode_call(name, args, kwargs)), again=False
+                channel, answer = self._request(
+                    Kind.CALL, lambda codec: bytes(codec.encode_call(name, args, kwargs)), deadline, again=False
                 )
                 return channel.serializer.decode(answer[4])
         raise self._failure(channel, answer)
@@ -182,12 +184,14 @@ class RemoteObject:
             self.sessions.pop(thread).close()
         return True
 
-    def request(self, kind: Kind, body: Callable[[Any], bytes], again: bool = True) -> tuple[Channel, Frame]:
-        """Send a request other than an ordinary call; `body` makes its body with the serializer it is given.
+    def ask(self, kind: Kind, body: Callable[[Any], bytes]) -> tuple[Channel, Frame]:
+        """Send a request other than a call; `body` makes its body with the serializer it is given."""
+        return self._request(kind, body, None if self.timeout is None else monotonic() + self.timeout)
 
-        With `again`, an object that has moved is looked for once more.
-        """
-        deadline = None if self.timeout is None else monotonic() + self.timeout
+    def _request(
+        self, kind: Kind, body: Callable[[Any], bytes], deadline: float | None, again: bool = True
+    ) -> tuple[Channel, Frame]:
+        """Send a request; with `again`, an object that has moved is looked for once more."""
         session = self.connect(deadline)
         channel = session.channel
         flags, chained = _with_chain(body(channel.serializer))
@@ -195,7 +199,7 @@ class RemoteObject:
         if answer[0] == _RESULT:
             return channel, answer
         if answer[0] == _REJECTED and again and self._has_moved(session, answer):
-            return self.request(kind, body, again=False)
+            return self._request(kind, body, deadline, again=False)
         raise self._failure(channel, answer)
 
     def _failure(self, channel: Channel, answer: Frame) -> Exception:
@@ -217,14 +221,14 @@ class RemoteObject:
         if getcurrent() is state.hub:
             raise PyroError("a proxy cannot be called from the hub (a loop callback): spawn a greenlet for it")
         line = self._lines.get(thread)
-        if line is None or line.process != os.getpid():
+        # Ids of threads are used again, and those that waited in another process, or thread, wait no more.
+        if line is None or line.state is not state or line.process != os.getpid():
             line = self._lines[thread] = _Line(state)
         try:
             try:
                 line.wait(getcurrent(), 0, deadline)
             except TimeoutError:
-                text = f"the deadline passed while connecting to {self._destination()}"
-                raise TimeoutError(text, "connecting") from None
+                raise self._too_late() from None
             try:
                 session = self.sessions.get(thread)
                 if session is None or not session.channel.usable:
@@ -238,6 +242,9 @@ class RemoteObject:
         finally:
             if not line.busy and self._lines.get(thread) is line:
                 del self._lines[thread]
+
+    def _too_late(self) -> TimeoutError:
+        return TimeoutError(f"the deadline passed while connecting to {self._destination()}", "connecting")
 
     def _destination(self) -> Destination:
         uri = self.made_for
@@ -277,6 +284,10 @@ class RemoteObject:
             if answer[0] != _RESULT:
                 raise self._failure(channel, answer)
             return str(channel.serializer.decode(answer[4]))
+        except TimeoutError:
+            raise self._too_late() from None
+        except MaybeExecutedError as error:  # the question may have been, but the call was not
+            raise NotSentError(*error.args) from None
         finally:
             session.close()
 

@@ -78,6 +78,10 @@ class CallLock:
                 self.release()
             raise
 
+    def is_held_by(self, chain: tuple[bytes, ...]) -> bool:
+        """Whether one of the calls of this chain holds it."""
+        return bool(self._mark) and self._mark in chain
+
     def release(self) -> None:
         """Hand the lock on to the next."""
         while True:

@@ -133,12 +133,14 @@ class Call:
         frame: the frame that brought it.
         chain: holds on synchronized objects that it descends from.
         answered: the answer went out before the method began, since it is one-way.
+        counted: it takes one of the places of such calls of its connection.
         cancelled: the caller left before it began.
         storage: the storage that it sees, where that is not the session's.
     """
 
     chain: tuple[bytes, ...] = ()
     answered = False
+    counted = False
     cancelled = False
     storage: LocalStorage | None = None
 

@@ -166,6 +166,7 @@ def test_results_that_the_client_does_not_read_are_dropped_with_an_error(caplog)
         raw.call(101, 1, "wait", 101, BIG)
         assert len(CODEC.decode(raw.read()[4])) == BIG
         assert channel._held == 0
+        assert channel.result_limit == channel.peer_limit
         raw.close()
 
 
@@ -263,3 +264,135 @@ def test_calls_that_wait_for_their_one_way_turn_get_a_verdict_when_the_daemon_cl
         turns()
         assert obj.began == [0, 1]
         proxy._release()
+
+
+class Chained(core.SynchronizedObjBase):
+    def __init__(self):
+        super().__init__()
+        self.proxy = None
+        self.logged = []
+
+    def work(self, count):
+        for number in range(count):
+            self.proxy.log(number)
+        return list(self.logged)
+
+    @gpyro.oneway
+    def log(self, number):
+        self.logged.append(number)
+
+
+def test_one_way_calls_from_the_call_that_they_wait_for_do_not_wait_for_a_place():
+    obj = Chained()
+    with configured(PYRO_MAX_CALLS=3), serving(obj) as daemon:
+        obj.proxy, proxy = daemon.getProxyForObj(obj), daemon.getProxyForObj(obj)
+        proxy._setTimeout(5)
+        assert proxy.work(8) == []
+        eventually(lambda: obj.logged == list(range(8)))
+        for one in (proxy, obj.proxy):
+            one._release()
+
+
+def test_stop_in_a_one_way_call_whose_client_has_gone():
+    class Quitting(core.ObjBase):
+        def __init__(self):
+            super().__init__()
+            self.go_on, self.stopped = Event(), False
+
+        def quit(self):
+            self.go_on.wait()
+            self.getDaemon().stop(30)
+            self.stopped = True
+
+    obj = Quitting()
+    with serving(obj) as daemon:
+        raw = Raw.connect(daemon.port)
+        raw.open(1, obj.GUID())
+        raw.call(0, 1, "quit", kind=Kind.ONEWAY)
+        eventually(lambda: daemon._dispatcher.unheard)
+        raw.close()
+        eventually(lambda: not daemon.connections)
+        obj.go_on.set()
+        eventually(lambda: obj.stopped)
+        eventually(lambda: "closed" in repr(daemon))
+
+
+def test_an_object_is_not_reaped_amid_a_call_whose_client_has_gone():
+    obj = Thing()
+    with serving(obj) as daemon:
+        raw = Raw.connect(daemon.port)
+        raw.open(1, obj.GUID())
+        raw.call(1, 1, "wait", 1)
+        eventually(lambda: obj.began)
+        raw.close()
+        eventually(lambda: not daemon.connections)
+        obj.lastUsed = daemon._dispatcher.entries[obj.GUID()].last_used = 0
+        daemon.setTransientsCleanupAge(1000)
+        daemon.reapUnusedTransients()
+        assert not obj.reaped
+        obj.go_on.set()
+        eventually(lambda: not daemon._dispatcher.unheard)
+        daemon.reapUnusedTransients()
+        assert obj.reaped
+
+
+def test_objects_that_disconnect_each_other_when_reaped():
+    class Pair(core.ObjBase):
+        other = None
+
+        def _gotReaped(self):
+            if self.other is not None and self.other.GUID() in daemon.getRegistered():
+                daemon.disconnect(self.other)
+
+    pairs = [Pair() for _ in range(4)]
+    with serving(pairs[0]) as daemon:
+        for number, obj in enumerate(pairs):
+            obj.other = pairs[number ^ 1]
+            daemon.connect(obj)
+            obj.lastUsed = daemon._dispatcher.entries[obj.GUID()].last_used = 0
+        daemon.setTransientsCleanupAge(1000)
+        daemon.reapUnusedTransients()
+        assert len(daemon.getRegistered()) == 1
+
+
+def test_ctrl_c_in_what_prepares_a_session_reaches_the_program():
+    def interrupted(storage):
+        raise KeyboardInterrupt
+
+    obj = Thing()
+    with serving(obj) as daemon:
+        daemon.setInitTLS(interrupted)
+        proxy = daemon.getProxyForObj(obj)
+        calling = gevent.spawn(proxy.echo, 1)
+        with pytest.raises(KeyboardInterrupt):
+            gevent.sleep(5)
+        gevent.joinall([calling])
+        assert calling.exception is not None
+        proxy._release()
+
+
+# A peer that goes while it still has something to say
+
+
+def test_one_way_calls_are_read_to_the_end_although_their_sender_is_gone():
+    class Slow(core.ObjBase):
+        def __init__(self):
+            super().__init__()
+            self.seen = []
+
+        def note(self, number):
+            time.sleep(0.001)  # holds the hub, so that many turns are needed
+            self.seen.append(number)
+
+    obj = Slow()
+    with serving(obj) as daemon:
+        raw = Raw.connect(daemon.port)
+        raw.open(1, obj.GUID())
+        for number in range(300):
+            raw.call(0, 1, "note", number, kind=Kind.ONEWAY)
+        # Closed with CREDIT on its way, which the system answers with a reset.
+        eventually(lambda: obj.seen)
+        raw.close()
+        eventually(lambda: len(obj.seen) == 300)
+        assert obj.seen == list(range(300))
+        eventually(lambda: not daemon.connections)

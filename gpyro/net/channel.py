@@ -174,6 +174,10 @@ class Channel(CallingStream):
         else:
             self.acceptor.serve(self, frame)  # type: ignore[union-attr]
 
+    def without_answer(self, frames: list[Frame]) -> list[Frame]:
+        """See `FrameStream`: one-way calls, and the sessions that they are on."""
+        return [frame for frame in frames if frame[0] in (Kind.ONEWAY, Kind.OPEN, Kind.CLOSE)]
+
     def _check_request(self, frame: Frame) -> None:
         """What looks like a breach of flow control is one, unless it is a single large call."""
         if self.in_calls > self.granted_calls:
@@ -269,8 +273,9 @@ class Channel(CallingStream):
     def _hold(self, size: int) -> None:
         """So many more bytes of results wait for room, or less: what others may add is bounded."""
         self._held += size
-        left = self.acceptor.max_unread - self._held if self.acceptor is not None else 0
-        self.result_limit = min(self.peer_limit, max(MIN_RESULT, left))
+        self.result_limit = self.peer_limit
+        if self._held and self.acceptor is not None:
+            self.result_limit = min(self.peer_limit, max(MIN_RESULT, self.acceptor.max_unread - self._held))
 
     def _wait_for_room(self, size: int) -> Turnstile | None:
         """Wait with a result of `size` until the output is below its mark; gives what must be told `passed`."""
@@ -309,6 +314,8 @@ class Channel(CallingStream):
         if self._results_waiting is not None:
             self._results_waiting.advance()
         deferred, self._deferred = self._deferred, None
+        if self.mute and deferred is not None:
+            deferred = self.without_answer(deferred)
         frames = []
         for frame in deferred or ():
             if frame[0] != Kind.CLOSE:  # it will be counted again

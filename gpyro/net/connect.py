@@ -24,7 +24,7 @@ from gpyro.net.stream import WRITE
 from gpyro.uri import is_unix, unix_path
 from gpyro.values import serializer_by_name
 from gpyro.wire.connection import Connection
-from gpyro.wire.frames import Frame, Kind, unpack_text
+from gpyro.wire.frames import Frame, Kind, Refusal, unpack_text
 from gpyro.wire.hello import Hello
 
 SENDING_ON = 0.02
@@ -121,8 +121,10 @@ class Opening:
     def opening(self, channel: Channel, frame: Frame) -> None:
         """The answer to the hello arrived."""
         if frame[0] == Kind.REFUSED:
-            _, text = unpack_text(frame[4])
-            self._settle(ConnectionDeniedError(text))
+            code, text = unpack_text(frame[4])
+            # One that is about to end is as good as gone: it may be back soon.
+            gone = code == Refusal.DRAINING
+            self._settle(NotSentError(f"connection failed: {text}") if gone else ConnectionDeniedError(text))
             channel.close(f"refused: {text}")
             return
         peer = channel.wire.peer

@@ -245,6 +245,7 @@ class HubState:
         self.closed = True
         for stream in list(self.streams):
             stream.flush()
+            stream.end_sending()
             stream.close("its thread ended")
         for part in [*self.listeners, *self._parts.values()]:
             part.close()

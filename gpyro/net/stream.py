@@ -7,6 +7,7 @@ that left a read callback would stop gevent's watcher and every later call would
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import logging
 from collections.abc import Callable
@@ -54,6 +55,7 @@ class FrameStream:
         closed: nothing is read or sent any more.
         dismissed: the peer is sent away and only gets a moment to read why; what it says is no longer read.
         forked_away: it is closed here because this process was forked from the one that has it.
+        mute: nothing can be sent any more, but what the peer sent before is still read.
         deaf: closed or dismissed, so that what still arrives is not looked at.
         usable: new calls may be made on it.
         reason: why it was closed or is dismissed, for people.
@@ -65,6 +67,7 @@ class FrameStream:
         "_backlog",
         "_flush_due",
         "_gathering",
+        "_made_room",
         "_read_watcher",
         "_timer",
         "_turn_timer",
@@ -76,6 +79,7 @@ class FrameStream:
         "forked_away",
         "hub",
         "loop",
+        "mute",
         "out",
         "owing",
         "reason",
@@ -97,7 +101,7 @@ class FrameStream:
         self.wire = wire
         self.out = Outgoing()
         self.closed = self.deaf = self.dismissed = self.forked_away = self.unproven = False
-        self.drained = self.owing = False
+        self.drained = self.owing = self.mute = self._made_room = False
         self.usable = True
         self.reason = ""
         self._gathering = NOT_GATHERING
@@ -121,6 +125,15 @@ class FrameStream:
 
     def on_room(self) -> None:
         """The output is down after it had been full."""
+
+    @property
+    def accepted(self) -> bool:
+        """Whether this is the end that accepted the connection."""
+        return not self.wire.connecting
+
+    def without_answer(self, frames: list[Frame]) -> list[Frame]:
+        """Those of the frames that still matter when nothing can be answered any more."""
+        return frames
 
     def on_end(self) -> None:
         """The stream is closed or dismissed: answer every waiter. Called once."""
@@ -162,6 +175,8 @@ class FrameStream:
                 self.close("the peer closed the connection")
             elif not self.deaf:
                 frames = self.wire.feed(self.state.view, size)
+                if self.mute:
+                    frames = self.without_answer(frames)
                 if frames:
                     self._work(frames)
         except BaseException as error:
@@ -196,6 +211,9 @@ class FrameStream:
             return
         if done < len(frames):
             self._work_later(frames[done:])
+        if self._made_room:  # only now, so that what was kept comes before what is left
+            self._made_room = False
+            self.on_room()
         if self.drained:
             self.on_drained()
         if (self.out.size or self.owing) and not self._flush_due:
@@ -245,6 +263,9 @@ class FrameStream:
         self._flush_due = False
         if self.closed:
             return
+        if self.mute:
+            self.out = Outgoing()
+            return
         if self.owing:
             self.owing = False
             self.add_owed()
@@ -260,7 +281,13 @@ class FrameStream:
                     self._write_watcher = self.loop.io(self.sock.fileno(), WRITE)
                 self._write_watcher.start(self._on_writable)
             elif was_full:
-                self.on_room()  # the kernel took it all, but since it was added somebody may have begun to wait
+                # The kernel took it all, but since it was added somebody may have begun to wait.
+                if self._gathering:
+                    self._made_room = True
+                else:
+                    self.on_room()
+        except OSError as error:
+            self._cannot_send(error)
         except BaseException as error:
             self._fail(error)
 
@@ -274,8 +301,25 @@ class FrameStream:
                 self.flush()
             if out.size <= LOW_WATER:
                 self.on_room()
+        except OSError as error:
+            self._cannot_send(error)
         except BaseException as error:
             self._fail(error)
+
+    def _cannot_send(self, error: OSError) -> None:
+        """The peer takes no more. What it sent before it left, such as one-way calls, is still read, up to its end."""
+        if not self.accepted or self.dismissed:
+            self.close(_lost_text(error))
+            return
+        self.mute = True
+        self.usable = False
+        self.reason = self.reason or _lost_text(error)
+        self.out = Outgoing()
+        if self._write_watcher is not None:
+            self._write_watcher.stop()
+        if self._backlog is not None:
+            self._backlog = self.without_answer(self._backlog)
+        self.on_room()
 
     # The end
 
@@ -319,6 +363,14 @@ class FrameStream:
                 self.sock.shutdown(1)  # no more from here, so a peer that reads to the end comes to it
             except OSError:
                 self.close(reason)
+
+    def end_sending(self) -> None:
+        """Tell the peer that no more comes, and read what it sent: closing before that would reset the connection."""
+        with contextlib.suppress(OSError):
+            if not self.closed:
+                self.sock.shutdown(1)
+                while self.sock.recv_into(self.state.buffer):
+                    pass
 
     def close(self, reason: str) -> None:
         """Close at once and tell every waiter why. Does not wait; callable from any greenlet of this thread."""

@@ -253,3 +253,17 @@ def test_what_a_method_left_behind_does_not_lose_its_answer():
         gevent.sleep(0.03)  # the time of the Timeout
         assert sorted(raw.read()[2] for _ in range(2)) == [1, 3]
         assert channel.in_calls == 0
+
+
+def test_output_that_empties_amid_a_read_loses_no_calls_and_keeps_their_order(desk, monkeypatch):
+    # So low that the system takes it all in one go.
+    monkeypatch.setattr("gpyro.net.channel.HIGH_WATER", 10_000)
+    monkeypatch.setattr("gpyro.net.stream.LOW_WATER", 5_000)
+    with channel_and_raw(desk) as (channel, raw):
+        raw.open(1, "x")
+        eventually(lambda: channel.served)
+        # Full, and with nothing on its way that would empty it but what comes of the next read.
+        channel.out.add(bytes(10_001))
+        raw.send(b"".join(pack(Kind.CALL, 2 * number + 1, 1) for number in range(200)))
+        eventually(lambda: len(desk.calls) == 200)
+        assert [one.frame[2] for one in desk.calls] == [2 * number + 1 for number in range(200)]
