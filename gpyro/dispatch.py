@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 from gevent.lock import Semaphore
 
-from gpyro.configuration import Settings
 from gpyro.constants import RIF_Keywords, RIF_Varargs
 from gpyro.entries import ObjectEntry
 from gpyro.errors import SerializationError, SynchronizationError, WireError
 from gpyro.exposure import Members
 from gpyro.failures import NotPrepared, Rejected, Unread, Unsendable, answer_to_failed, encoded_error, shown
+from gpyro.settings import Settings
 from gpyro.synchronize import CallLock
 from gpyro.tls import CURRENT_CALL, Call, LocalStorage, Session
 from gpyro.wire import metadata

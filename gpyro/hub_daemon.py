@@ -18,7 +18,6 @@ from gevent import monkey
 from gevent.event import Event
 from greenlet import getcurrent
 
-from gpyro.configuration import config
 from gpyro.constants import INTERNAL_DAEMON_GUID
 from gpyro.dispatch import Dispatcher
 from gpyro.errors import DaemonError, ProtocolError
@@ -33,6 +32,7 @@ from gpyro.proxy import DynamicProxy, DynamicProxyWithAttrs
 from gpyro.pyrouri import PyroURI
 from gpyro.reaping import Reaper
 from gpyro.servant import DaemonServant
+from gpyro.settings import config
 from gpyro.termination import answered_by
 from gpyro.tls import LocalStorage, current_call, getLocalStorage
 from gpyro.util import log

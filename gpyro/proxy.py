@@ -8,10 +8,10 @@ from collections.abc import Hashable, Iterable
 from typing import Any
 
 from gpyro.adapter import PYROAdapter
-from gpyro.configuration import config
 from gpyro.errors import PyroError
 from gpyro.pyrouri import PyroURI, proxy_classes
 from gpyro.remote import RemoteObject
+from gpyro.settings import config
 from gpyro.values import register_class
 from gpyro.wire.frames import FLAG_METHOD, Kind
 

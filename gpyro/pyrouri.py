@@ -6,8 +6,8 @@ import functools
 from typing import TYPE_CHECKING, Any
 
 from gpyro import uri
-from gpyro.configuration import config
 from gpyro.errors import NamingError, URIError
+from gpyro.settings import config
 
 if TYPE_CHECKING:
     from gpyro.proxy import DynamicProxy, DynamicProxyWithAttrs

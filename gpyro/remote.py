@@ -11,7 +11,6 @@ from typing import Any, Final
 from gevent import monkey
 from greenlet import getcurrent
 
-from gpyro.configuration import Settings
 from gpyro.constants import INTERNAL_DAEMON_GUID
 from gpyro.errors import (
     CallRefusedError,
@@ -30,6 +29,7 @@ from gpyro.net.connect import ChannelTable, Destination
 from gpyro.net.hub import HubState, hub_state
 from gpyro.pyrouri import PyroURI
 from gpyro.remote_traceback import CONTROL
+from gpyro.settings import Settings
 from gpyro.tls import CURRENT_CALL, current_call
 from gpyro.wire import metadata
 from gpyro.wire.frames import FLAG_METADATA, Frame, Kind, Rejection, unpack_text

@@ -13,9 +13,9 @@ from collections.abc import Callable, Hashable, Iterator
 from types import FrameType, TracebackType
 from typing import Any, Final
 
-from gpyro.configuration import config
 from gpyro.errors import ConfigurationError
 from gpyro.remote_traceback import CONTROL, is_remote_note, notes_of, remote_lines, remote_note
+from gpyro.settings import config
 
 log: Final = logging.getLogger("gpyro")
 """The library's logger. Until the program says where, warnings and errors go to stderr, as Python does by itself."""

@@ -12,9 +12,9 @@ import gevent.socket
 import pytest
 
 from gpyro import core
-from gpyro.configuration import config
 from gpyro.errors import PyroError
 from gpyro.net import stream as streams
+from gpyro.settings import config
 from gpyro.wire.frames import HEADER, MAGIC, Kind, Refusal, pack, unpack_text
 from gpyro.wire.hello import Hello
 from tests.net.peers import CALLING, CODEC, Raw, connection, read_all

@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parent.parent / "gpyro"
 ROOMS = {
     0: "errors constants remote_traceback uri guid",
     1: "wire values auth exposure",
-    2: "configuration item_kinds items util deadline",
+    2: "settings item_kinds items util deadline",
     3: "net",
     4: "tls objects entries synchronize dispatch failures calls",
     5: "pyrouri remote adapter proxy termination servant reaping hub_daemon plugins",
@@ -258,7 +258,7 @@ def expect_none(wrong: list[str]) -> None:
 
 
 def test_the_house_was_found(house: dict[str, str]) -> None:
-    assert {"gpyro", "gpyro.errors", "gpyro.uri", "gpyro.configuration"} <= set(house)
+    assert {"gpyro", "gpyro.errors", "gpyro.uri", "gpyro.settings"} <= set(house)
 
 
 def test_every_file_has_a_floor(house: dict[str, str]) -> None:
@@ -295,7 +295,7 @@ GROUND = {
     "gpyro.proxy": "",
     "gpyro.naming": "from gpyro.proxy import Proxy\n",
     "gpyro.values": "",
-    "gpyro.configuration": "",
+    "gpyro.settings": "",
 }
 
 
@@ -314,8 +314,8 @@ def test_a_sound_house_passes() -> None:
         ("gpyro.wire", "from ..net import channel", "imports gpyro.net.channel"),
         ("gpyro.wire", "from ..net.channel import *", "imports gpyro.net.channel"),
         ("gpyro.wire.frames", "from . import frames\nfrom .. import proxy", "frames:2 (floor 1) imports gpyro.proxy"),
-        ("gpyro.wire.frames", "from gpyro.configuration import config", "imports gpyro.configuration (floor 2)"),
-        ("gpyro.configuration", "from gpyro.values import x", "(floor 2) imports gpyro.values (floor 1)"),
+        ("gpyro.wire.frames", "from gpyro.settings import config", "imports gpyro.settings (floor 2)"),
+        ("gpyro.settings", "from gpyro.values import x", "(floor 2) imports gpyro.values (floor 1)"),
         ("gpyro.tls", "from gpyro.net.channel import Channel", "(floor 4) imports gpyro.net.channel (floor 3)"),
         ("gpyro.dispatch_oneway", "from gpyro.net.channel import Channel", "(floor 4) imports gpyro.net.channel"),
         ("gpyro.proxy", "from gpyro import getProxyForURI", "imports gpyro (floor 7)"),
@@ -374,7 +374,7 @@ def test_cycles_are_caught() -> None:
         ("gpyro.wire.frames", "import os.path", "imports os.path, which floor 1 must not"),
         ("gpyro.wire.frames", "def f():\n    import threading", "frames:2 imports threading"),
         ("gpyro.wire.frames", "from gevent import socket", "imports gevent, which floor 1 must not"),
-        ("gpyro.configuration", "import gevent.lock", "imports gevent.lock, which floor 2 must not"),
+        ("gpyro.settings", "import gevent.lock", "imports gevent.lock, which floor 2 must not"),
         ("gpyro.net.channel", "import docopt", "imports docopt, which floor 3 must not"),
         ("gpyro.errors", "import ormsgpack", "floor 0 has the standard library only"),
     ],

@@ -14,9 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gpyro import util
-from gpyro.configuration import Config
 from gpyro.constants import TRACEBACK_ATTRIBUTE
 from gpyro.remote_traceback import REMOTE_FOOTER, REMOTE_HEADER, attach_remote_traceback, remote_note
+from gpyro.settings import Config
 from gpyro.util import RateLimitedLog, excepthook, formatTraceback, getPyroTraceback, safe_repr
 
 REMOTE = ["Traceback (most recent call last):\n", '  File "far.py", line 1, in work\n', "ZeroDivisionError: far\n"]

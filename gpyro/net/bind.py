@@ -9,10 +9,10 @@ import socket
 from dataclasses import dataclass
 
 from gpyro import uri
-from gpyro.configuration import Settings
 from gpyro.errors import DaemonError, URIError
 from gpyro.net import unix
 from gpyro.net.sockets import literal, new_socket, set_options
+from gpyro.settings import Settings
 
 LOOPBACK = "127.0.0.1"
 

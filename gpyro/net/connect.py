@@ -13,7 +13,6 @@ from typing import Any
 
 from gevent.event import AsyncResult
 
-from gpyro.configuration import Settings
 from gpyro.errors import ConnectionDeniedError, NotSentError, ProtocolError, TimeoutError
 from gpyro.net.channel import Channel
 from gpyro.net.hub import HubState, limit
@@ -21,6 +20,7 @@ from gpyro.net.liveness import Liveness
 from gpyro.net.resolve import Resolver
 from gpyro.net.sockets import new_socket, set_options
 from gpyro.net.stream import WRITE
+from gpyro.settings import Settings
 from gpyro.uri import is_unix, unix_path
 from gpyro.values import serializer_by_name
 from gpyro.wire.connection import Connection

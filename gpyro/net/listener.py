@@ -9,13 +9,13 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from gpyro.configuration import Settings
 from gpyro.net.channel import Acceptor, Channel
 from gpyro.net.hub import HubState
 from gpyro.net.liveness import Liveness
 from gpyro.net.sockets import adopt
 from gpyro.net.stream import READ
 from gpyro.net.unix import UnixPath
+from gpyro.settings import Settings
 from gpyro.values import Serializer, serializer_by_name
 from gpyro.wire.connection import Connection, State
 from gpyro.wire.frames import REFUSAL_TEXTS, Frame, Kind, Refusal

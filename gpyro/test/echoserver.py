@@ -46,9 +46,9 @@ from docopt import DocoptExit, docopt
 from gevent.lock import BoundedSemaphore
 
 from gpyro import core
-from gpyro.configuration import config
 from gpyro.constants import VERSION
 from gpyro.errors import PyroError
+from gpyro.settings import config
 from gpyro.test.load import Load, Progress
 from gpyro.test.signals import signals_call
 

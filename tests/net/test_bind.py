@@ -5,10 +5,10 @@ import socket
 
 import pytest
 
-from gpyro.configuration import Config
 from gpyro.errors import DaemonError
 from gpyro.net import bind as binding
 from gpyro.net.bind import bind
+from gpyro.settings import Config
 
 SETTINGS = Config({}).snapshot()
 

@@ -9,11 +9,11 @@ import gevent.socket
 import pytest
 
 from gpyro import core
-from gpyro.configuration import Config, config
 from gpyro.errors import ConnectionDeniedError, NotSentError, PyroError, TimeoutError
 from gpyro.net import resolve
 from gpyro.net.connect import ChannelTable, Destination
 from gpyro.net.hub import hub_state
+from gpyro.settings import Config, config
 from gpyro.wire.frames import MAGIC, Kind, pack
 from gpyro.wire.hello import Hello
 from tests.net.peers import Raw

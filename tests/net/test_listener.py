@@ -10,9 +10,9 @@ import gevent.socket
 import pytest
 
 from gpyro import core
-from gpyro.configuration import config
 from gpyro.errors import ConnectionDeniedError, NotSentError
 from gpyro.net import listener as listening
+from gpyro.settings import config
 from gpyro.wire.frames import MAGIC, Kind, Refusal, pack
 from gpyro.wire.hello import Hello
 from tests.net.peers import CALLING, Raw

@@ -13,11 +13,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gpyro import configuration
-from gpyro.configuration import Config, Settings
+from gpyro import settings
 from gpyro.errors import ConfigurationError
 from gpyro.item_kinds import Seconds, Whole
 from gpyro.items import ITEMS, Names
+from gpyro.settings import Config, Settings
 
 
 def fresh(**environ: str) -> Config:
@@ -88,7 +88,7 @@ def test_the_environment_is_read_when_first_needed() -> None:
 
 
 def test_the_global_one_reads_the_processs_environment() -> None:
-    program = "import gpyro.configuration as c; print(c.config.PYRO_PORT, c.config.PYRO_HOST)"
+    program = "import gpyro.settings as c; print(c.config.PYRO_PORT, c.config.PYRO_HOST)"
     done = subprocess.run(
         [sys.executable, "-c", program],
         env={"PYRO_PORT": "1", "GPYRO_HOST": "::1", "PYTHONPATH": ":".join(sys.path)},
@@ -381,4 +381,4 @@ def test_threads_that_set_different_items_lose_nothing() -> None:
 
 
 def test_the_module_has_one_configuration_for_the_process() -> None:
-    assert isinstance(configuration.config, Config)
+    assert isinstance(settings.config, Config)
