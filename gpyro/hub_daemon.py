@@ -14,31 +14,18 @@ from types import TracebackType
 from typing import Any
 
 import gevent
-from gevent import monkey
 from gevent.event import Event
-from greenlet import getcurrent
 
-from gpyro.constants import INTERNAL_DAEMON_GUID
-from gpyro.dispatch import Dispatcher
 from gpyro.errors import DaemonError, ProtocolError
-from gpyro.guid import getGUID
+from gpyro.hosting import ObjectHost
 from gpyro.net.bind import bind
-from gpyro.net.channel import Channel
+from gpyro.net.foreign_loop import LoopSocket
 from gpyro.net.hub import HubState, hub_state
 from gpyro.net.listener import Listener
-from gpyro.net.stream import READ
-from gpyro.objects import ObjBase
-from gpyro.proxy import DynamicProxy, DynamicProxyWithAttrs
-from gpyro.pyrouri import PyroURI
-from gpyro.reaping import Reaper
-from gpyro.servant import DaemonServant
+from gpyro.rounds import Rounds
 from gpyro.settings import config
 from gpyro.termination import answered_by
-from gpyro.tls import LocalStorage, current_call, getLocalStorage
-from gpyro.util import log
-
-# Of real threads, also in a patched process, and such that a signal handler may take it again.
-_make_lock = monkey.get_original("threading", "RLock")
+from gpyro.tls import current_call
 
 DRAIN_INTERVAL = 0.02
 """Seconds between looks at the running calls while a daemon drains."""
@@ -52,7 +39,7 @@ def _always() -> bool:
     return True
 
 
-class Daemon:
+class Daemon(ObjectHost):
     """Serves objects to other processes.
 
     It listens from its making on, and answers as soon as a loop runs: `requestLoop` in the main program, `start`
@@ -94,25 +81,17 @@ class Daemon:
         if protocol != "PYRO":
             raise ProtocolError(f"unsupported protocol: {protocol!r}")
         self._closed = True  # as long as there is nothing to close
-        self.settings = settings = config.snapshot()
-        self.protocol = protocol
-        self.threaded = settings.PYRO_MULTITHREADED
+        settings = config.snapshot()
         host = settings.PYRO_HOST if host is None else host
         bound = bind(host, port or 0, bool(norange), publishhost or settings.PYRO_PUBLISHHOST, settings)
-        self.hostname, self.port = bound.hostname, bound.port
+        super().__init__(settings)
+        self.protocol, self.hostname, self.port = protocol, bound.hostname, bound.port
+        self.threaded = settings.PYRO_MULTITHREADED
         self._process = os.getpid()
-        self._dispatcher = Dispatcher(settings)
         self._listener = Listener(bound.sock, settings, self._dispatcher, bound.unix)
-        self._closed = False
-        self._state: HubState | None = None
-        self._ids: dict[int, str] = {}
-        self._changing = _make_lock()
-        self._reaper = Reaper(self, self._dispatcher)
-        self._stop_asked = False
-        self._looping = self._interrupted = self._interruptible = False
-        self._woken: Event | None = None
+        self._rounds: Rounds | None = None
+        self._stop_asked = self._looping = False
         self._stopping: Event | None = None
-        self._add(INTERNAL_DAEMON_GUID, "__daemon__", DaemonServant(self._dispatcher))
 
     def __repr__(self) -> str:
         state = "closed" if self._closed else "running" if self._state else "listening"
@@ -121,150 +100,7 @@ class Daemon:
     def __reduce__(self) -> Any:
         raise pickle.PicklingError("no access to the daemon")
 
-    # Objects
-
-    def connect(self, obj: Any, name: str | None = None) -> PyroURI:
-        """Make an object reachable.
-
-        Args:
-            obj: an `ObjBase`, or any other object, whose public methods are reachable then.
-            name: what to find it by; an object without name is transient, see `setTransientsCleanupAge`.
-
-        Returns:
-            The URI for its proxies.
-
-        Raises:
-            DaemonError: the name is taken by another object here or no str, `obj` is a class, its ``ObjBase.__init__``
-                did not run, or the daemon is closed.
-            URIError: the object has an id that no URI can name.
-        """
-        if isinstance(obj, type):
-            raise DaemonError(f"{obj.__name__} is a class; connect an instance of it")
-        if name is not None and not isinstance(name, str):
-            raise DaemonError(f"the name of an object is a str: {name!r}")
-        if self._closed:
-            raise DaemonError("the daemon is closed")
-        if isinstance(obj, ObjBase) and "objectGUID" not in obj.__dict__:
-            raise DaemonError(f"{type(obj).__name__}.__init__ did not call ObjBase.__init__")
-        with self._changing:
-            known = self._ids.get(id(obj))
-            guid = known or (obj.GUID() if isinstance(obj, ObjBase) else getGUID())
-            uri = self._uri(guid)
-            entry = self._dispatcher.entries.get(guid)
-            if entry is not None and entry.obj is not obj:
-                raise DaemonError(f"the object id {guid} is taken by another object of this daemon")
-            for other in self._dispatcher.entries.values():
-                if other.name == name is not None and other is not entry:
-                    raise DaemonError(f"the name {name!r} is taken by another object of this daemon")
-            if entry is not None:
-                entry.name = name
-            else:
-                self._add(guid, name, obj)
-        if name is not None:
-            log.info("%r is connected as %r, but no name server is in use", type(obj).__name__, name)
-        if isinstance(obj, ObjBase):
-            obj.setPyroDaemon(self)
-        return uri
-
-    def _add(self, guid: str, name: str | None, obj: Any) -> None:
-        self._ids[id(obj)] = guid
-        self._dispatcher.add(guid, name, obj)
-
-    def disconnect(self, obj: Any) -> None:
-        """Make an object unreachable; calls of it that run go on.
-
-        Args:
-            obj: the object or its id.
-
-        Raises:
-            KeyError: it is not connected.
-        """
-        guid = obj if isinstance(obj, str) else self._ids.get(id(obj), "")
-        if guid == INTERNAL_DAEMON_GUID:
-            return
-        with self._changing:
-            entry = self._dispatcher.entries.pop(guid, None)
-            if entry is None:
-                raise KeyError(f"{obj!r} is not connected to this daemon")
-            self._ids.pop(id(entry.obj), None)
-        if isinstance(entry.obj, ObjBase):
-            entry.obj.setPyroDaemon(None)
-
-    def getRegistered(self) -> dict[str, str | None]:
-        """Object id -> name of all connected objects, this daemon's own servant included; None for transient ones."""
-        return {guid: entry.name for guid, entry in self._dispatcher.entries.copy().items()}
-
-    @property
-    def implementations(self) -> dict[str, tuple[Any, str | None]]:
-        """Object id -> object and name."""
-        return {guid: (entry.obj, entry.name) for guid, entry in self._dispatcher.entries.copy().items()}
-
-    def getLocalObject(self, guid: str) -> Any:
-        """The connected object with this id. Raises KeyError if there is none."""
-        return self._dispatcher.entries[guid].obj
-
-    def getLocalObjectForProxy(self, proxy: DynamicProxy) -> Any:
-        """The connected object that `proxy` stands for. Raises KeyError if there is none."""
-        return self.getLocalObject(proxy.objectID)
-
-    def getProxyForObj(self, obj: Any) -> DynamicProxy:
-        """A new proxy for a connected object. Raises KeyError if it is not connected."""
-        return DynamicProxy(self._uri(self._id_of(obj)))
-
-    def getAttrProxyForObj(self, obj: Any) -> DynamicProxyWithAttrs:
-        """A new proxy with attribute access for a connected object. Raises KeyError if it is not connected."""
-        return DynamicProxyWithAttrs(self._uri(self._id_of(obj)))
-
-    def _id_of(self, obj: Any) -> str:
-        try:
-            return self._ids[id(obj)]
-        except KeyError:
-            raise KeyError(f"{obj!r} is not connected to this daemon") from None
-
-    def _uri(self, guid: str) -> PyroURI:
-        return PyroURI(self.hostname, guid, self.port, self.protocol)
-
-    def ResolvePYROLOC(self, name: str) -> str:
-        """The id of the object that was connected under this name. Raises NamingError if there is none."""
-        return DaemonServant(self._dispatcher).ResolvePYROLOC(name)
-
-    def getLocalStorage(self) -> LocalStorage:
-        """The storage of the current call's session, or the one of all calls where calls do not overlap."""
-        return self._dispatcher.shared_storage or getLocalStorage()
-
-    def setInitTLS(self, func: Callable[[LocalStorage], object]) -> None:
-        """Have ``func(storage)`` prepare the storage of each new session, before its first call.
-
-        Where calls do not overlap there is one storage, which is prepared at once.
-
-        Raises:
-            TypeError: it is not callable.
-        """
-        if not callable(func):
-            raise TypeError("initTLS must be callable object")
-        self._dispatcher.set_init_tls(func)
-
-    # Transient objects
-
-    def setTransientsCleanupAge(self, secs: float) -> None:
-        """Disconnect objects without name that were not called for `secs` seconds.
-
-        And call their ``_gotReaped``; 0 never does.
-        """
-        self._reaper.set_age(secs)
-        if self._state is not None:
-            self._reaper.start(self._state)
-
-    def reapUnusedTransients(self) -> None:
-        """Disconnect the objects without name that were not called for the set time, and of which no call runs."""
-        self._reaper.reap()
-
     # Running
-
-    @property
-    def connections(self) -> list[Channel]:
-        """The open connections."""
-        return list(self._listener.channels)
 
     def start(self) -> None:
         """Serve in the loop of the current thread, without blocking; for programs that run gevent's loop anyway.
@@ -272,22 +108,24 @@ class Daemon:
         Raises:
             DaemonError: the daemon is closed, or runs in another thread.
         """
-        self._attach()
+        self._attach().embedded = True
         self._listener.keep = self
 
-    def _attach(self) -> HubState:
+    def _attach(self) -> Rounds:
+        """Take the hub of this thread, if that has not been done yet."""
         if self._closed:
             raise DaemonError("the daemon is closed")
         state = hub_state()
-        if self._state is None:
+        if self._rounds is None:
             self._state = state
+            self._rounds = Rounds(state, self._dispatcher)
             # Again: another thread may have closed it before it could know of this hub.
             if not self._closed:
                 self._listener.start(state)
             self._reaper.start(state)
         elif self._state is not state:
             raise DaemonError("the daemon runs in another thread")
-        return state
+        return self._rounds
 
     def requestLoop(
         self,
@@ -301,75 +139,75 @@ class Daemon:
         Args:
             condition: looked at after each turn of the loop in which something arrived, and every `timeout` seconds.
             timeout: seconds; None for ever.
-            others: sockets, pipes or other things with ``fileno()`` to wait for, too.
+            others: sockets, pipes, files or other things with ``fileno()`` to wait for, too.
             callback: called with the list of those that are readable.
 
         Raises:
             KeyboardInterrupt: Ctrl-C. The daemon is still there: `stop` lets running calls end, `closedown` does not.
-            ProtocolError: `others` without `callback`.
+            ProtocolError: `others` without `callback`, or what cannot be waited for.
         """
-        others = list(others)
-        if others and callback is None:
-            raise ProtocolError("callback required")
+        others = _checked(others, callback)
         if self._stop_asked:  # before the loop began, as in another thread
             self.stop()
             return
         try:
-            state = self._attach()
+            rounds = self._attach()
         except DaemonError:
             if self._stop_asked:  # in this very moment, by another thread
                 return
             raise
-        self._woken = woken = Event()
-        self._looping, self._interrupted = True, False
-        self._listener.on_forked = woken.set  # a child has nothing to serve: its copy of this loop ends
-        watchers = [state.loop.io(_descriptor(thing), READ) for thing in others]
-        ready: list[Any] = []
+        self._looping = True
+        self._listener.on_forked = rounds.wake  # a child has nothing to serve: its copy of this loop ends
         try:
-            with answered_by(self.shutdown, self._interrupt, state.hub.main_hub):
+            with answered_by(self.shutdown, rounds.interrupt):
                 while not self._stop_asked and not self._closed and os.getpid() == self._process and condition():
-                    for watcher, thing in zip(watchers, others, strict=True):
-                        watcher.start(self._other_ready, watcher, thing, ready)
                     if condition is not _always:
-                        self._dispatcher.on_activity = woken.set
-                    self._wait(woken, timeout)
-                    if ready and callback is not None:
-                        found = ready[:]
-                        ready.clear()
-                        callback(found)
+                        rounds.expect()
+                    rounds.wait(timeout, others, callback)
         finally:
-            self._looping = self._interruptible = False
-            self._woken = None
-            self._dispatcher.on_activity = None
+            self._looping = False
+            rounds.expect_no_more()
             self._listener.on_forked = None
-            for watcher in watchers:
-                watcher.stop()
-                watcher.close()
         if self._stop_asked and os.getpid() == self._process:
             self.stop()
 
-    def _wait(self, woken: Event, timeout: float | None) -> None:
-        self._interruptible = getcurrent().parent is None
-        woken.wait(timeout)
-        woken.clear()
-        self._interruptible = False
-        if self._interrupted:
-            self._interrupted = False
-            raise KeyboardInterrupt
+    def handleRequests(
+        self,
+        timeout: float | None = None,
+        others: Iterable[Any] = (),
+        callback: Callable[[list[Any]], object] | None = None,
+    ) -> None:
+        """One round of serving, for a program with a loop of its own: wait until something was handled, then return.
 
-    def _interrupt(self) -> bool:
-        """From a signal handler: end the loop with a KeyboardInterrupt, if it runs in the main greenlet and waits."""
-        if self._state is None or self._woken is None or not self._interruptible or self._interrupted:
-            return False
-        self._interrupted = True
-        self._state.call_soon(self._woken.set)
-        return True
+        It returns after the first turn of gevent's loop in which a session was opened, a request arrived, or one of
+        `others` was readable, and at once if that was so since it last returned, or if the sockets of
+        `getServerSockets` tell that there is something to do. Calls that block go on in later rounds.
 
-    def _other_ready(self, watcher: Any, thing: Any, ready: list[Any]) -> None:
-        watcher.stop()  # level-triggered: it would fire until the callback has read it
-        ready.append(thing)
-        if self._woken is not None:
-            self._woken.set()
+        Args:
+            timeout: seconds to wait at most; 0 to look for input and output exactly once, None to wait for ever.
+            others: sockets, pipes, files or other things with ``fileno()`` to wait for, too.
+            callback: called once with the list of those that are readable, if any are.
+
+        Raises:
+            KeyboardInterrupt: Ctrl-C.
+            DaemonError: the daemon is closed, or runs in another thread.
+            ProtocolError: `others` without `callback`, or what cannot be waited for.
+        """
+        others = _checked(others, callback)
+        rounds = self._attach()
+        with answered_by(None, rounds.interrupt):
+            rounds.wait_once(timeout, others, callback)
+
+    def getServerSockets(self) -> list[LoopSocket]:
+        """What a foreign event loop has to wait for: when one is readable, call `handleRequests`.
+
+        There is one, with a ``fileno()``, and it tells of everything that the daemon, and all of gpyro on this thread,
+        has to do: connections and requests at once, calls that sleep or wait within 10 ms, time limits within a second.
+
+        Raises:
+            DaemonError: the daemon is closed, or runs in another thread.
+        """
+        return [self._attach().socket()]
 
     def shutdown(self, disconnect: bool = False) -> None:
         """Ask the loop to end: running calls are finished, new ones refused. Does not wait, works from anywhere.
@@ -389,9 +227,8 @@ class Daemon:
             state.call_soon(self._shut_down_soon)
 
     def _shut_down_soon(self) -> None:
-        if self._looping:
-            if self._woken is not None:
-                self._woken.set()
+        if self._looping and self._rounds is not None:
+            self._rounds.wake()
         elif self._state is not None and not self._closed:
             self._state.start(lambda first, second: self.stop())
 
@@ -460,16 +297,20 @@ class Daemon:
         self._closed = True
         self._reaper.set_age(0)
         self._listener.keep = None
-        state, listener = self._state, self._listener
+        state = self._state
         if state is None or state.closed or self._process != os.getpid():
             if self._process == os.getpid():
-                listener.close()
+                self._listener.close()
         elif state is hub_state():
-            listener.close()
+            self._let_go()
         else:
-            state.call_soon(listener.close)
-        if self._woken is not None and state is not None:
-            state.call_soon(self._woken.set)
+            state.call_soon(self._let_go)
+
+    def _let_go(self) -> None:
+        """On the hub's thread."""
+        self._listener.close()
+        if self._rounds is not None:
+            self._rounds.close()
 
     def __enter__(self) -> Daemon:
         self.start()
@@ -488,8 +329,14 @@ class Daemon:
         if self._state is None:
             self._listener.close()
         elif not self._state.closed:
-            self._state.call_soon(self._listener.close)
+            listener, rounds = self._listener, self._rounds
+            self._state.call_soon(listener.close)
+            if rounds is not None:
+                self._state.call_soon(rounds.close)
 
 
-def _descriptor(thing: Any) -> int:
-    return thing if isinstance(thing, int) else int(thing.fileno())
+def _checked(others: Iterable[Any], callback: object) -> list[Any]:
+    others = list(others)
+    if others and callback is None:
+        raise ProtocolError("callback required")
+    return others

@@ -13,7 +13,7 @@ from gpyro.objects import ObjBase
 from gpyro.util import log
 
 if TYPE_CHECKING:
-    from gpyro.hub_daemon import Daemon
+    from gpyro.hosting import ObjectHost
 
 LOOKS = 5
 """How often within the age the objects are looked at."""
@@ -22,7 +22,7 @@ LOOKS = 5
 class Reaper:
     """Disconnects a daemon's objects without name when they were not called for a while."""
 
-    def __init__(self, daemon: Daemon, dispatcher: Dispatcher) -> None:
+    def __init__(self, daemon: ObjectHost, dispatcher: Dispatcher) -> None:
         self._daemon = weakref.ref(daemon)
         self._dispatcher = dispatcher
         self._age = 0.0
@@ -63,6 +63,6 @@ class Reaper:
                     except Exception:
                         log.exception("_gotReaped of %s failed", type(entry.obj).__name__)
 
-    def _is_called(self, daemon: Daemon, guid: str) -> bool:
+    def _is_called(self, daemon: ObjectHost, guid: str) -> bool:
         calls = [call for channel in daemon.connections for call in list(channel.serving.values())]
         return any(call.session.object_id == guid for call in (*calls, *self._dispatcher.unheard))

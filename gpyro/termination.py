@@ -17,7 +17,7 @@ from greenlet import getcurrent
 
 
 class _Loop(NamedTuple):
-    terminate: Callable[[], object]
+    terminate: Callable[[], object] | None
     interrupt: Callable[[], bool]
 
 
@@ -29,13 +29,14 @@ _process = 0
 
 
 @contextmanager
-def answered_by(terminate: Callable[[], object], interrupt: Callable[[], bool], in_main_thread: bool) -> Iterator[None]:
-    """Have SIGTERM call `terminate`, and Ctrl-C that strikes the hub `interrupt`, within the block.
+def answered_by(terminate: Callable[[], object] | None, interrupt: Callable[[], bool]) -> Iterator[None]:
+    """Have SIGTERM call `terminate`, if given, and Ctrl-C that strikes the hub `interrupt`, within the block.
 
-    Only in the main thread can a program answer signals. `interrupt` tells whether it could see to it.
+    Only in the main thread can a program answer signals; in others nothing is done. `interrupt` tells whether it could
+    see to it.
     """
     global _process
-    if not in_main_thread:
+    if not get_hub().main_hub:
         yield
         return
     if _process != os.getpid():
@@ -44,7 +45,7 @@ def answered_by(terminate: Callable[[], object], interrupt: Callable[[], bool], 
     loop = _Loop(terminate, interrupt)
     _loops.append(loop)
     for number, (ordinary, ours) in _HANDLERS.items():
-        if signal.getsignal(number) == ordinary:
+        if _is_answered(number) and signal.getsignal(number) == ordinary:
             signal.signal(number, ours)
     try:
         yield
@@ -52,8 +53,12 @@ def answered_by(terminate: Callable[[], object], interrupt: Callable[[], bool], 
         _loops[:] = [other for other in _loops if other is not loop]
         for number, (ordinary, ours) in _HANDLERS.items():
             # Unless the program took the signal over meanwhile.
-            if not _loops and signal.getsignal(number) is ours:
+            if not _is_answered(number) and signal.getsignal(number) is ours:
                 signal.signal(number, ordinary)
+
+
+def _is_answered(number: int) -> bool:
+    return any(number == signal.SIGINT or loop.terminate is not None for loop in _loops)
 
 
 def _on_sigterm(number: int, frame: Any) -> None:
@@ -62,7 +67,8 @@ def _on_sigterm(number: int, frame: Any) -> None:
         os.kill(os.getpid(), signal.SIGTERM)
         return
     for loop in list(_loops):
-        loop.terminate()
+        if loop.terminate is not None:
+            loop.terminate()
 
 
 def _on_sigint(number: int, frame: Any) -> None:

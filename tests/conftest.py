@@ -58,7 +58,7 @@ def _unfinished() -> list[str]:
             found.append(f"{stream}: {len(stream.opened)} sessions open")  # type: ignore[attr-defined]
         if isinstance(getattr(stream, "owner", None), Listener):
             found.append(f"{stream}: accepted and not closed")
-    found += [f"{listener} still listens" for listener in state.listeners]
+    found += [f"{listener} still listens" for listener in state.belongings]
     return found
 
 

@@ -76,6 +76,8 @@ class HubState:
         buffer, view: what reads go into; what they leave must be copied out before the callback ends.
         workers: the greenlets that calls run in.
         streams: the open connections of this hub.
+        belongings: what else holds descriptors, such as listeners.
+        rounds: how often a loop that is not gevent's had this one look at what there is.
     """
 
     def __init__(self, hub: Hub) -> None:
@@ -97,7 +99,8 @@ class HubState:
         self._warnings = RateLimitedLog(logger)
         self._wake = self.loop.async_(ref=False)
         self._wake.start(self._run_calls)
-        self.listeners: set[Part] = set()
+        self.rounds = 0
+        self.belongings: set[Part] = set()
         _all_states.add(self)
 
     # In from elsewhere
@@ -247,7 +250,7 @@ class HubState:
             stream.flush()
             stream.end_sending()
             stream.close("its thread ended")
-        for part in [*self.listeners, *self._parts.values()]:
+        for part in [*self.belongings, *self._parts.values()]:
             part.close()
         self.workers.close()
         self._wake.stop()
@@ -264,10 +267,10 @@ class HubState:
         self.process = os.getpid()
         self._calls.clear()
         self._reports.clear()
-        holding: list[Any] = [*self.streams, *self.listeners]
+        holding: list[Any] = [*self.streams, *self.belongings]
         inherited: list[Any] = [*holding, *self._parts.values()]
         self.streams.clear()
-        self.listeners.clear()
+        self.belongings.clear()
         self._parts.clear()
         for thing in inherited:
             thing.forked()

@@ -66,7 +66,7 @@ class Listener:
         if self.state is not None or self.closed:
             return
         self.state = state
-        state.listeners.add(self)
+        state.belongings.add(self)
         state.part(Liveness)
         # Given up for a moment when descriptors have run out, so that a newcomer can be told.
         self._reserve = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
@@ -197,7 +197,7 @@ class Listener:
         if self._unix is not None:
             self._unix.remove()
         if self.state is not None:
-            self.state.listeners.discard(self)
+            self.state.belongings.discard(self)
 
     def say_goodbye(self) -> None:
         """Tell every peer that no new calls are wanted."""

@@ -52,6 +52,15 @@ class Worker(greenlet):
         """
         pool = self.pool
         assert pool is not None
+        pool.alive += 1
+        try:
+            self._run_tasks(pool)
+        finally:
+            pool.alive -= 1
+            self.pool = None
+            self.gr_context = None
+
+    def _run_tasks(self, pool: WorkerPool) -> None:
         hub, idle = pool.hub, pool.idle
         task: Task | None = _switch_to(hub)
         while task is not None:
@@ -72,8 +81,6 @@ class Worker(greenlet):
             except BaseException:
                 # Something was thrown into an idle worker: the pool finds it dead and takes another.
                 break
-        self.pool = None
-        self.gr_context = None
 
 
 _NOTHING: dict[Any, Any] = {}
@@ -87,6 +94,7 @@ class WorkerPool:
         idle: the workers that wait for a task.
         max_idle: how many of them are kept.
         escaped: is told what a task let out, which none should.
+        alive: the workers that there are.
     """
 
     def __init__(self, hub: Hub, escaped: Callable[[BaseException], None]) -> None:
@@ -95,6 +103,12 @@ class WorkerPool:
         self.idle: list[Worker] = []
         self.escaped = escaped
         self.max_idle = MAX_IDLE
+        self.alive = 0
+
+    @property
+    def busy(self) -> bool:
+        """Whether a task runs, or waits for something."""
+        return self.alive > len(self.idle)
 
     def start(self, task: Task) -> None:
         """Run a task in a worker; returns when it ends or first blocks. Only from the hub."""
@@ -134,7 +148,7 @@ def _idle_references() -> int:
     def measure() -> None:
         probe = Probe.__new__(Probe)
         probe.hub = cast(Hub, getcurrent())
-        probe.idle, probe.max_idle, probe.escaped = [], 1, lambda error: None
+        probe.idle, probe.max_idle, probe.escaped, probe.alive = [], 1, lambda error: None, 0
         probe.start((lambda first, second: None, None, None, {}))
         probe.look()
 

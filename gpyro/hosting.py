@@ -1,0 +1,197 @@
+"""The objects of a daemon: connecting them, finding them, and letting go of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, cast
+
+from gevent import monkey
+
+from gpyro.constants import INTERNAL_DAEMON_GUID
+from gpyro.dispatch import Dispatcher
+from gpyro.errors import DaemonError
+from gpyro.guid import getGUID
+from gpyro.net.channel import Channel
+from gpyro.net.hub import HubState
+from gpyro.net.listener import Listener
+from gpyro.objects import ObjBase
+from gpyro.proxy import DynamicProxy, DynamicProxyWithAttrs
+from gpyro.pyrouri import PyroURI
+from gpyro.reaping import Reaper
+from gpyro.servant import DaemonServant
+from gpyro.settings import Settings
+from gpyro.tls import LocalStorage, getLocalStorage
+from gpyro.util import log
+
+if TYPE_CHECKING:
+    from gpyro.hub_daemon import Daemon
+
+# Of real threads, also in a patched process, and such that a signal handler may take it again.
+_make_lock = monkey.get_original("threading", "RLock")
+
+
+class ObjectHost:
+    """What a daemon does with objects. Works from any thread, and from signal handlers.
+
+    Attributes:
+        hostname: what its URIs say as host.
+        port: the port it listens on; 0 for a Unix socket.
+        protocol: ``PYRO``.
+        settings: the configuration, as it was when the daemon was made.
+    """
+
+    hostname: str
+    port: int
+    protocol: str
+    _listener: Listener
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self._closed = False
+        self._state: HubState | None = None
+        self._dispatcher = Dispatcher(settings)
+        self._ids: dict[int, str] = {}
+        self._changing = _make_lock()
+        self._reaper = Reaper(self, self._dispatcher)
+        self._add(INTERNAL_DAEMON_GUID, "__daemon__", DaemonServant(self._dispatcher))
+
+    def connect(self, obj: Any, name: str | None = None) -> PyroURI:
+        """Make an object reachable.
+
+        Args:
+            obj: an `ObjBase`, or any other object, whose public methods are reachable then.
+            name: what to find it by; an object without name is transient, see `setTransientsCleanupAge`.
+
+        Returns:
+            The URI for its proxies.
+
+        Raises:
+            DaemonError: the name is taken by another object here or no str, `obj` is a class, its ``ObjBase.__init__``
+                did not run, or the daemon is closed.
+            URIError: the object has an id that no URI can name.
+        """
+        if isinstance(obj, type):
+            raise DaemonError(f"{obj.__name__} is a class; connect an instance of it")
+        if name is not None and not isinstance(name, str):
+            raise DaemonError(f"the name of an object is a str: {name!r}")
+        if self._closed:
+            raise DaemonError("the daemon is closed")
+        if isinstance(obj, ObjBase) and "objectGUID" not in obj.__dict__:
+            raise DaemonError(f"{type(obj).__name__}.__init__ did not call ObjBase.__init__")
+        with self._changing:
+            known = self._ids.get(id(obj))
+            guid = known or (obj.GUID() if isinstance(obj, ObjBase) else getGUID())
+            uri = self._uri(guid)
+            entry = self._dispatcher.entries.get(guid)
+            if entry is not None and entry.obj is not obj:
+                raise DaemonError(f"the object id {guid} is taken by another object of this daemon")
+            for other in self._dispatcher.entries.values():
+                if other.name == name is not None and other is not entry:
+                    raise DaemonError(f"the name {name!r} is taken by another object of this daemon")
+            if entry is not None:
+                entry.name = name
+            else:
+                self._add(guid, name, obj)
+        if name is not None:
+            log.info("%r is connected as %r, but no name server is in use", type(obj).__name__, name)
+        if isinstance(obj, ObjBase):
+            obj.setPyroDaemon(cast("Daemon", self))
+        return uri
+
+    def _add(self, guid: str, name: str | None, obj: Any) -> None:
+        self._ids[id(obj)] = guid
+        self._dispatcher.add(guid, name, obj)
+
+    def disconnect(self, obj: Any) -> None:
+        """Make an object unreachable; calls of it that run go on.
+
+        Args:
+            obj: the object or its id.
+
+        Raises:
+            KeyError: it is not connected.
+        """
+        guid = obj if isinstance(obj, str) else self._ids.get(id(obj), "")
+        if guid == INTERNAL_DAEMON_GUID:
+            return
+        with self._changing:
+            entry = self._dispatcher.entries.pop(guid, None)
+            if entry is None:
+                raise KeyError(f"{obj!r} is not connected to this daemon")
+            self._ids.pop(id(entry.obj), None)
+        if isinstance(entry.obj, ObjBase):
+            entry.obj.setPyroDaemon(None)
+
+    @property
+    def connections(self) -> list[Channel]:
+        """The open connections."""
+        return list(self._listener.channels)
+
+    def getRegistered(self) -> dict[str, str | None]:
+        """Object id -> name of all connected objects, this daemon's own servant included; None for transient ones."""
+        return {guid: entry.name for guid, entry in self._dispatcher.entries.copy().items()}
+
+    @property
+    def implementations(self) -> dict[str, tuple[Any, str | None]]:
+        """Object id -> object and name."""
+        return {guid: (entry.obj, entry.name) for guid, entry in self._dispatcher.entries.copy().items()}
+
+    def getLocalObject(self, guid: str) -> Any:
+        """The connected object with this id. Raises KeyError if there is none."""
+        return self._dispatcher.entries[guid].obj
+
+    def getLocalObjectForProxy(self, proxy: DynamicProxy) -> Any:
+        """The connected object that `proxy` stands for. Raises KeyError if there is none."""
+        return self.getLocalObject(proxy.objectID)
+
+    def getProxyForObj(self, obj: Any) -> DynamicProxy:
+        """A new proxy for a connected object. Raises KeyError if it is not connected."""
+        return DynamicProxy(self._uri(self._id_of(obj)))
+
+    def getAttrProxyForObj(self, obj: Any) -> DynamicProxyWithAttrs:
+        """A new proxy with attribute access for a connected object. Raises KeyError if it is not connected."""
+        return DynamicProxyWithAttrs(self._uri(self._id_of(obj)))
+
+    def _id_of(self, obj: Any) -> str:
+        try:
+            return self._ids[id(obj)]
+        except KeyError:
+            raise KeyError(f"{obj!r} is not connected to this daemon") from None
+
+    def _uri(self, guid: str) -> PyroURI:
+        return PyroURI(self.hostname, guid, self.port, self.protocol)
+
+    def ResolvePYROLOC(self, name: str) -> str:
+        """The id of the object that was connected under this name. Raises NamingError if there is none."""
+        return DaemonServant(self._dispatcher).ResolvePYROLOC(name)
+
+    def getLocalStorage(self) -> LocalStorage:
+        """The storage of the current call's session, or the one of all calls where calls do not overlap."""
+        return self._dispatcher.shared_storage or getLocalStorage()
+
+    def setInitTLS(self, func: Callable[[LocalStorage], object]) -> None:
+        """Have ``func(storage)`` prepare the storage of each new session, before its first call.
+
+        Where calls do not overlap there is one storage, which is prepared at once.
+
+        Raises:
+            TypeError: it is not callable.
+        """
+        if not callable(func):
+            raise TypeError("initTLS must be callable object")
+        self._dispatcher.set_init_tls(func)
+
+    # Transient objects
+
+    def setTransientsCleanupAge(self, secs: float) -> None:
+        """Disconnect objects without name that were not called for `secs` seconds.
+
+        And call their ``_gotReaped``; 0 never does.
+        """
+        self._reaper.set_age(secs)
+        if self._state is not None:
+            self._reaper.start(self._state)
+
+    def reapUnusedTransients(self) -> None:
+        """Disconnect the objects without name that were not called for the set time, and of which no call runs."""
+        self._reaper.reap()

@@ -1,0 +1,194 @@
+"""The rounds of a daemon's loop: waiting until something was handled, or until time is over."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import gevent
+from gevent.event import Event
+from greenlet import getcurrent
+
+from gpyro.dispatch import Dispatcher
+from gpyro.errors import ProtocolError, PyroError
+from gpyro.net.foreign_loop import LoopSocket
+from gpyro.net.hub import HubState
+from gpyro.net.stream import READ
+
+Callback = Callable[[list[Any]], object]
+
+
+class Rounds:
+    """Waits on behalf of a daemon that runs on the hub of `state`, and on its thread.
+
+    Attributes:
+        embedded: the program runs gevent's loop anyway.
+    """
+
+    def __init__(self, state: HubState, dispatcher: Dispatcher) -> None:
+        self._state = state
+        self._dispatcher = dispatcher
+        self._woken = Event()
+        self._handled = self._interrupted = self._interruptible = False
+        self._socket: LoopSocket | None = None
+        self._seen = 0
+        self.embedded = False
+
+    def wait(self, timeout: float | None, others: Iterable[Any] = (), callback: Callback | None = None) -> None:
+        """Wait until `wake`, what was to `expect`, something of `others`, or the end of the time.
+
+        Args:
+            timeout: seconds; None for ever, 0 to look for input and output exactly once.
+            others: what else to wait for: sockets, pipes, files, numbers of descriptors.
+            callback: called with those that are ready, if any are.
+
+        Raises:
+            KeyboardInterrupt: Ctrl-C struck the hub meanwhile.
+            ProtocolError: one of `others` cannot be waited for.
+            PyroError: called from the hub, which cannot wait.
+        """
+        self._check_greenlet()
+        ready: list[Any] = []
+        watched: list[_Watched] = []
+        try:
+            for thing in others:
+                watched.append(_Watched(self._state, thing, ready, self._woken.set))
+            self._wait(0 if ready else timeout)
+        finally:
+            for one in watched:
+                one.close()
+        if ready and callback is not None:
+            callback(ready)
+
+    def wait_once(self, timeout: float | None, others: Iterable[Any], callback: Callback | None) -> None:
+        """A round by itself: the loop may stand still until the next one.
+
+        It does not wait if something was handled since the last one, or if a foreign loop was told that something is
+        there to be. Arguments and errors are those of `wait`.
+        """
+        self._check_greenlet()
+        socket = self._socket
+        told = socket is not None and (socket.pending or self._state.rounds != self._seen)
+        self.expect()
+        try:
+            self.wait(0 if told or self._handled else timeout, others, callback)
+        finally:
+            gevent.sleep(0)  # answers leave at the end of the turn that made them
+            handled, self._handled = self._handled, False
+            self._woken.clear()
+            self.expect()
+            if socket is not None:
+                socket.quiet()
+                # A watcher that was made in this turn counts only from the loop's next look at the descriptors.
+                self._poll()
+                self._state.rounds += 1
+                self._seen = self._state.rounds
+                socket.expect_round(handled or self._handled)
+
+    def _check_greenlet(self) -> None:
+        if getcurrent() is self._state.hub:
+            raise PyroError("a loop callback cannot wait for requests: spawn a greenlet for it")
+
+    def _wait(self, timeout: float | None) -> None:
+        self._interruptible = getcurrent().parent is None
+        try:
+            if timeout is not None and timeout <= 0:
+                self._poll()
+                gevent.sleep(0)  # the timer may have come before the others that were due with it
+            else:
+                self._woken.wait(timeout)
+        finally:
+            self._woken.clear()
+            self._interruptible = False
+        if self._interrupted:
+            self._interrupted = False
+            raise KeyboardInterrupt
+
+    def _poll(self) -> None:
+        """Have the loop look for input and output once, which `gevent.sleep(0)` would not."""
+        timer = self._state.loop.timer(0)
+        try:
+            self._state.hub.wait(timer)
+        finally:
+            timer.stop()
+            timer.close()
+
+    def socket(self) -> LoopSocket:
+        """What a foreign loop is to wait for. From now on each round leaves it ready for the next."""
+        if self._socket is None:
+            self._socket = LoopSocket(self._state)
+            self.expect()
+            self._poll()
+            self._socket.expect_round(False)
+        self._socket.embedded = self.embedded
+        return self._socket
+
+    def expect(self) -> None:
+        """Have the next request, or new session, end the round."""
+        self._dispatcher.on_activity = self._on_activity
+
+    def expect_no_more(self) -> None:
+        """Let what is handled not end a round."""
+        self._dispatcher.on_activity = None
+
+    def _on_activity(self) -> None:
+        self._handled = True
+        self._woken.set()
+        if self._socket is not None:
+            self._socket.signal()
+
+    def wake(self) -> None:
+        """End the round. On the hub's thread."""
+        self._woken.set()
+
+    def interrupt(self) -> bool:
+        """From a signal handler: end the round with a KeyboardInterrupt, if the main greenlet waits in it."""
+        if not self._interruptible or self._interrupted:
+            return False
+        self._interrupted = True
+        self._state.call_soon(self._woken.set)
+        return True
+
+    def close(self) -> None:
+        """End the round, and let go of what foreign loops wait for. On the hub's thread."""
+        self.wake()
+        if self._socket is not None:
+            self._socket.close()
+
+
+class _Watched:
+    """Something that is waited for besides."""
+
+    def __init__(self, state: HubState, thing: Any, ready: list[Any], wake: Callable[[], object]) -> None:
+        self._watcher: Any = None
+        try:
+            descriptor = _descriptor(thing)
+            always = stat.S_ISREG(os.fstat(descriptor).st_mode)
+            if descriptor == state.loop.fileno():
+                raise ValueError("it is the loop that would wait for it")
+        except (AttributeError, TypeError, ValueError, OSError) as error:
+            raise ProtocolError(f"cannot wait for {thing!r}: {error}") from error
+        if always:
+            ready.append(thing)
+            return
+
+        def on_ready() -> None:
+            self._watcher.stop()  # level-triggered: it would fire until the callback has read it
+            ready.append(thing)
+            wake()
+
+        self._watcher = state.loop.io(descriptor, READ)
+        self._watcher.start(on_ready)
+
+    def close(self) -> None:
+        if self._watcher is not None:
+            self._watcher.stop()
+            self._watcher.close()
+
+
+def _descriptor(thing: Any) -> int:
+    if isinstance(thing, LoopSocket):
+        return thing.event
+    return thing if isinstance(thing, int) else int(thing.fileno())
