@@ -83,3 +83,11 @@ class PYROAdapter:
     def setIdentification(self, ident: Any) -> None:
         """As the proxy's ``_setIdentification``."""
         self._proxy._setIdentification(ident)
+
+    def setNewConnectionValidator(self, validator: Any) -> None:
+        """As the proxy's ``_setNewConnectionValidator``."""
+        self._proxy._setNewConnectionValidator(validator)
+
+    def getNewConnectionValidator(self) -> Any:
+        """As the proxy's ``_getNewConnectionValidator``."""
+        return self._proxy._getNewConnectionValidator()

@@ -9,7 +9,7 @@ import contextlib
 import os
 import pickle
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from types import TracebackType
 from typing import Any
 
@@ -26,6 +26,7 @@ from gpyro.rounds import Rounds
 from gpyro.settings import config
 from gpyro.termination import answered_by
 from gpyro.tls import current_call
+from gpyro.validators import DaemonsDoorkeeper, DefaultConnValidator, check
 
 DRAIN_INTERVAL = 0.02
 """Seconds between looks at the running calls while a daemon drains."""
@@ -88,7 +89,9 @@ class Daemon(ObjectHost):
         self.protocol, self.hostname, self.port = protocol, bound.hostname, bound.port
         self.threaded = settings.PYRO_MULTITHREADED
         self._process = os.getpid()
-        self._listener = Listener(bound.sock, settings, self._dispatcher, bound.unix)
+        self._exposed = bound.exposed
+        self._doorkeeper = DaemonsDoorkeeper(self)
+        self._listener = Listener(bound.sock, settings, self._dispatcher, bound.unix, self._doorkeeper)
         self._rounds: Rounds | None = None
         self._stop_asked = self._looping = False
         self._stopping: Event | None = None
@@ -99,6 +102,69 @@ class Daemon(ObjectHost):
 
     def __reduce__(self) -> Any:
         raise pickle.PicklingError("no access to the daemon")
+
+    # Who may connect
+
+    def setAllowedIdentifications(self, ids: Sequence[str | tuple[str, str]] | None) -> None:
+        """Serve only clients who prove one of these passphrases, or pairs of a user's name and a passphrase.
+
+        None serves all. Connections that are open stay.
+
+        Raises:
+            TypeError: it is no list or tuple, or something in it is no identification.
+            ValueError: a passphrase, or name, is empty or has characters that it cannot have.
+            DaemonError: the daemon runs and is reachable from elsewhere, so it needs passphrases.
+        """
+        before = self._doorkeeper.validator.allowed
+        self._doorkeeper.validator.setAllowedIdentifications(ids)
+        try:
+            if self._rounds is not None:
+                self._check_exposure()
+        except DaemonError:
+            self._doorkeeper.validator.allowed = before
+            raise
+
+    def setNewConnectionValidator(self, validator: DefaultConnValidator) -> None:
+        """Have `validator` judge new connections, with the passphrases that were set on it.
+
+        Raises:
+            TypeError: it is no `DefaultConnValidator`.
+            DaemonError: the daemon runs and is reachable from elsewhere, and the validator accepts everybody.
+        """
+        before, self._doorkeeper.validator = self._doorkeeper.validator, check(validator)
+        try:
+            if self._rounds is not None:
+                self._check_exposure()
+        except DaemonError:
+            self._doorkeeper.validator = before
+            raise
+
+    def getNewConnectionValidator(self) -> DefaultConnValidator:
+        """What judges new connections."""
+        return self._doorkeeper.validator
+
+    def setTimeout(self, secs: float | None) -> None:
+        """Give each new connection so many seconds for each of its first steps; None for PYRO_HANDSHAKE_TIMEOUT.
+
+        Connections that are established have no such limit: a dead peer is found by the operating system.
+
+        Raises:
+            ValueError: it is not a positive number.
+        """
+        if secs is not None and not secs > 0:
+            raise ValueError(f"a timeout is a positive number of seconds, or None: {secs!r}")
+        self._listener.admission.patience = secs or self.settings.PYRO_HANDSHAKE_TIMEOUT
+
+    def _check_exposure(self) -> None:
+        """A daemon that can be reached from elsewhere is not to be open to everybody by oversight."""
+        doorkeeper = self._doorkeeper
+        if self._exposed and not (self.settings.PYRO_ALLOW_OPEN or doorkeeper.asks or doorkeeper.judges_hosts):
+            raise DaemonError(
+                f"Couldn't start Pyro daemon: bound to {self._exposed}, everybody who can reach this machine could "
+                "call its objects. Ask for passphrases (daemon.setAllowedIdentifications), or judge connections "
+                "(daemon.setNewConnectionValidator), or bind the loopback interface (host '') or a Unix socket "
+                "(host './u:/path'), or say PYRO_ALLOW_OPEN=1"
+            )
 
     # Running
 
@@ -117,6 +183,7 @@ class Daemon(ObjectHost):
             raise DaemonError("the daemon is closed")
         state = hub_state()
         if self._rounds is None:
+            self._check_exposure()
             self._state = state
             self._rounds = Rounds(state, self._dispatcher)
             # Again: another thread may have closed it before it could know of this hub.

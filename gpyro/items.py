@@ -81,6 +81,13 @@ ITEMS: Final[dict[str, Item]] = {
             "so long does a stranger who says nothing hold a descriptor; an honest peer needs a few round trips",
         ),
         Item(
+            "PYRO_VALIDATION_TIMEOUT",
+            20.0,
+            Seconds(0.001),
+            "seconds that a validator may take to judge one connection",
+            "as long as a client waits to be connected; an operator who is asked needs some of it",
+        ),
+        Item(
             "PYRO_CONNECT_TIMEOUT",
             20.0,
             Seconds(0.001),
@@ -115,6 +122,13 @@ ITEMS: Final[dict[str, Item]] = {
             Whole(1, 1_000_000),
             "channels a daemon serves at once",
             "an idle one costs 1 to 2 KiB and a descriptor; half of the usual 20,000 descriptors",
+        ),
+        Item(
+            "PYRO_MAX_PER_ADDRESS",
+            5_000,
+            Whole(1, 1_000_000),
+            "channels a daemon serves at once for one address; those of the machine itself are not counted",
+            "one other machine cannot take all; half, because many clients may stand behind one address",
         ),
         Item(
             "PYRO_MAX_SESSIONS",
@@ -182,11 +196,13 @@ class Names:
     PYRO_DETAILED_TRACEBACK: bool
     PYRO_SERIALIZER: str
     PYRO_HANDSHAKE_TIMEOUT: float
+    PYRO_VALIDATION_TIMEOUT: float
     PYRO_CONNECT_TIMEOUT: float
     PYRO_CHANNEL_LINGER: float
     PYRO_DRAIN_TIMEOUT: float
     PYRO_DNS_CACHE: float
     PYRO_MAXCONNECTIONS: int
+    PYRO_MAX_PER_ADDRESS: int
     PYRO_MAX_SESSIONS: int
     PYRO_MAX_CALLS: int
     PYRO_MAX_BYTES: int

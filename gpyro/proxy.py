@@ -12,6 +12,7 @@ from gpyro.errors import PyroError
 from gpyro.pyrouri import PyroURI, proxy_classes
 from gpyro.remote import RemoteObject
 from gpyro.settings import config
+from gpyro.validators import DefaultConnValidator, check
 from gpyro.values import register_class
 from gpyro.wire.frames import FLAG_METHOD, Kind
 
@@ -94,16 +95,30 @@ class DynamicProxy:
                 raise TypeError(f"a method's name is a str: {name!r}")
         self._remote.oneway |= frozenset(names)
 
-    def _setIdentification(self, ident: Any) -> None:
-        """Say who connects. Proxies with another identification do not share this one's connection.
+    def _setIdentification(self, ident: str | tuple[str, str] | None) -> None:
+        """Say who connects: a passphrase, or a pair of a user's name and a passphrase; None for nothing.
 
-        To be called before the first call; ends sessions that are open.
+        Client and server prove to each other that they know the passphrase, without saying it. It is used for the
+        address that the proxy has now, and goes along with a copy of the proxy in this process, never to another one.
+        Proxies with another identification do not share this one's connection; sessions that are open end.
+
+        Raises:
+            TypeError: it is none of these.
+            ValueError: a part of it is empty, too long, or has characters that it cannot have.
         """
         self._remote.identify(ident)
 
-    def _setNewConnectionValidator(self, validator: Any) -> None:
-        """Have `validator` judge new connections."""
-        self._remote.validator = validator
+    def _setNewConnectionValidator(self, validator: DefaultConnValidator | None) -> None:
+        """Have `validator` judge the servers of new connections; None for the ordinary rule. Open sessions end.
+
+        Raises:
+            TypeError: it is no `DefaultConnValidator`.
+        """
+        self._remote.judge_by(None if validator is None else check(validator))
+
+    def _getNewConnectionValidator(self) -> DefaultConnValidator | None:
+        """What judges the servers of new connections; None for the ordinary rule."""
+        return self._remote.validator
 
     def _setPrivateChannel(self, private: bool) -> None:
         """Use a connection of its own (True), or the one that all proxies to the daemon share (False, as at first)."""
@@ -176,7 +191,7 @@ class DynamicProxy:
         """A new, unconnected proxy with the same settings."""
         copied = type(self)(self._remote.made_for)
         mine, its = self._remote, copied._remote
-        for name in ("settings", "timeout", "oneway", "identification", "credentials", "validator"):
+        for name in ("settings", "timeout", "oneway", "credentials", "validator"):
             setattr(its, name, getattr(mine, name))
         if mine.private:
             its.make_private(True)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Callable, Hashable
+from collections.abc import Callable
 from time import monotonic
 from typing import Any, Final
 
 from gevent import monkey
 from greenlet import getcurrent
 
+from gpyro.auth import Identification
 from gpyro.constants import INTERNAL_DAEMON_GUID
 from gpyro.errors import (
     CallRefusedError,
@@ -25,12 +26,15 @@ from gpyro.errors import (
 )
 from gpyro.net.calls import Turnstile
 from gpyro.net.channel import Channel
-from gpyro.net.connect import ChannelTable, Destination
+from gpyro.net.connect import ChannelTable
+from gpyro.net.dial import Destination
 from gpyro.net.hub import HubState, hub_state
 from gpyro.pyrouri import PyroURI
 from gpyro.remote_traceback import CONTROL
 from gpyro.settings import Settings
 from gpyro.tls import CURRENT_CALL, current_call
+from gpyro.util import log
+from gpyro.validators import DefaultConnValidator, ServersJudge
 from gpyro.wire import metadata
 from gpyro.wire.frames import FLAG_METADATA, Frame, Kind, Rejection, unpack_text
 
@@ -87,13 +91,6 @@ class _Line(Turnstile):
         self.process = os.getpid()
 
 
-class _Unhashable:
-    """Stands for an identification that is no key by itself: it is only equal to itself."""
-
-    def __init__(self, identification: Any) -> None:
-        self.identification = identification
-
-
 class RemoteObject:
     """What a proxy, and the methods taken from it, call through. Its sessions end when the last of them is gone.
 
@@ -104,10 +101,9 @@ class RemoteObject:
         timeout: seconds for a whole call, or None.
         oneway: names of the methods that are called one-way.
         private: number of its own channel, or 0.
-        identification: who connects; to be set by `identify`.
-        credentials: the same as a part of the key of a channel.
+        credentials: who connects, or None; to be set by `identify`.
         forget: called with the name of a member that turned out to be no method (any more).
-        validator: what judges new connections.
+        validator: what judges the servers of new connections, or None; to be set by `judge_by`.
         sessions: the open sessions by thread.
     """
 
@@ -117,7 +113,6 @@ class RemoteObject:
         "credentials",
         "forget",
         "generation",
-        "identification",
         "made_for",
         "oneway",
         "private",
@@ -139,10 +134,9 @@ class RemoteObject:
         self.timeout: float | None = None
         self.oneway: frozenset[str] = frozenset()
         self.private = 0
-        self.identification: Any = None
-        self.credentials: Hashable = None
+        self.credentials: Identification | None = None
         self.forget: Callable[[str], object] | None = None
-        self.validator: Any = None
+        self.validator: DefaultConnValidator | None = None
 
     def call(self, name: str, /, *args: Any, **kwargs: Any) -> Any:
         """Call a method. Raises as `DynamicProxy._invokePYRO` does."""
@@ -248,7 +242,8 @@ class RemoteObject:
 
     def _destination(self) -> Destination:
         uri = self.made_for
-        return Destination(uri.address, uri.port, self.credentials, self.private, self.settings)
+        judge = None if self.validator is None else ServersJudge(self.validator)
+        return Destination(uri.address, uri.port, self.credentials, self.private, self.settings, judge)
 
     def _begin(self, table: ChannelTable, deadline: float | None) -> ClientSession:
         """A new session, on a new or a shared channel."""
@@ -292,19 +287,25 @@ class RemoteObject:
             session.close()
 
     def point_to(self, uri: PyroURI) -> None:
-        """Stand for another object from now on; sessions that are open end."""
+        """Stand for another object from now on; sessions that are open end.
+
+        An identification was given for one address, and is not sent to another.
+        """
+        before = self.made_for
+        if self.credentials is not None and (uri.address, uri.port) != (before.address, before.port):
+            self.credentials = None
+            log.warning("the identification given for %s is not used for %s; give it again", before, uri)
         self.uri, self.made_for = uri, uri.clone()
         self.release()
 
     def identify(self, identification: Any) -> None:
-        """Say who connects; sessions that are open end."""
-        self.identification = identification or None
-        try:
-            hash(self.identification)
-        except TypeError:
-            self.credentials = _Unhashable(identification)
-        else:
-            self.credentials = self.identification
+        """Say who connects; sessions that are open end. Raises as `Identification.of`."""
+        self.credentials = None if identification is None else Identification.of(identification)
+        self.release()
+
+    def judge_by(self, validator: DefaultConnValidator | None) -> None:
+        """Have the servers of new connections judged; sessions that are open end."""
+        self.validator = validator
         self.release()
 
     def make_private(self, private: bool) -> None:

@@ -50,15 +50,17 @@ class Caller:
 
     Attributes:
         addr: the peer's address; host and port for TCP.
-        identity: who the peer proved to be; None if it did not have to.
+        identity: the user's name that the peer proved, '' if it proved a passphrase alone; None if it proved nothing.
         credentials: process, user and group ids of a peer on a Unix socket; None otherwise. Also as `pid`, `uid`,
             `gid`.
         connected: whether the session is still there.
     """
 
-    def __init__(self, addr: Any, credentials: Credentials | None, connection: dict[str, Any]) -> None:
+    def __init__(
+        self, addr: Any, identity: str | None, credentials: Credentials | None, connection: dict[str, Any]
+    ) -> None:
         self.addr = addr
-        self.identity: Any = None
+        self.identity = identity
         self.credentials = credentials
         self.connected = True
         if credentials is not None:
@@ -107,7 +109,7 @@ class Session:
             channel = self.channel
             if channel.user is None:
                 channel.user = {}
-            self._caller = Caller(channel.address, channel.peer_credentials, channel.user)
+            self._caller = Caller(channel.address, channel.identity, channel.peer_credentials, channel.user)
             self._caller.connected = not self.ended
         return self._caller
 

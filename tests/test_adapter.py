@@ -65,6 +65,7 @@ def test_settings_of_the_adapter_are_those_of_the_proxy():
         proxy.adapter.setOneway("echo")
         assert proxy.echo(1) is None
         proxy.adapter.setTimeout(5)
+        daemon.setAllowedIdentifications(["word"])
         proxy.adapter.setIdentification("word")
         assert proxy.echo(1) is None
         with pytest.raises(ValueError, match="positive"):

@@ -17,7 +17,7 @@ from gpyro.constants import TRACEBACK_ATTRIBUTE
 from gpyro.errors import MaybeExecutedError, PyroError, SerializationError, TimeoutError, URIError
 from gpyro.util import getPyroTraceback
 from tests.relay import relayed
-from tests.support import eventually, serving, turns, uri_of
+from tests.support import AnyServer, eventually, serving, turns, uri_of
 
 
 class Thing(core.ObjBase):
@@ -233,6 +233,7 @@ def test_a_private_channel_is_one_of_its_own(thing):
 
 def test_other_identifications_do_not_share_a_connection(thing):
     proxy, attributes, _, daemon = thing
+    proxy._setNewConnectionValidator(AnyServer())
     proxy._setIdentification("one")
     proxy.echo()
     attributes.echo()
@@ -315,6 +316,7 @@ def test_pickling_works_while_connected_and_never_carries_who_calls(thing):
     for proxy in thing[:2]:
         proxy._setTimeout(5)
         proxy._setOneway("note")
+        proxy._setNewConnectionValidator(AnyServer())
         proxy._setIdentification("secret word")
         proxy.echo()
         for protocol in range(2, pickle.HIGHEST_PROTOCOL + 1):

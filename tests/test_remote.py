@@ -15,7 +15,7 @@ from gpyro.errors import NamingError, NotSentError, ProtocolError, TimeoutError
 from gpyro.net.hub import hub_state
 from tests.programs import program
 from tests.relay import relayed
-from tests.support import eventually, serving, turns
+from tests.support import AnyServer, eventually, serving, turns
 
 RECORDER = """
     from gpyro import core
@@ -132,21 +132,6 @@ def test_threads_connect_side_by_side(slow_way):
     assert sorted(found) == [0, 1, 2]
 
 
-@pytest.mark.parametrize("identification", ["text", ["a", "list"], {"a": "dict"}, object(), b"bytes", 5])
-def test_an_identification_may_be_anything(identification):
-    obj = Thing()
-    with serving(obj) as daemon:
-        plain, same, other = (daemon.getProxyForObj(obj) for _ in range(3))
-        same._setIdentification(identification)
-        other._setIdentification([identification])
-        for proxy in (plain, same, other):
-            assert proxy.echo(1) == 1
-        assert len(daemon.connections) == 3
-        assert same._remote.identification is identification
-        for proxy in (plain, same, other):
-            proxy._release()
-
-
 def test_an_attribute_proxy_learns_that_a_method_is_one_no_longer():
     class WithMethod:
         def member(self):
@@ -254,6 +239,7 @@ def test_an_object_that_was_exchanged_is_found_on_the_same_connection(kind):
 @pytest.mark.parametrize("change", ["URI", "private", "identification"])
 def test_a_proxy_that_is_changed_while_it_connects_uses_what_it_is_then(slow_way, change):
     proxy, relay = slow_way
+    proxy._setNewConnectionValidator(AnyServer())
     other = Thing()
     with serving(other) as daemon:
         calls = [gevent.spawn(proxy.echo, number) for number in range(3)]

@@ -26,12 +26,14 @@ class Bound:
         hostname: what URIs say.
         port: the port that it has; 0 for a Unix socket.
         unix: the file of a Unix socket.
+        exposed: the address, if it can be reached from other machines; '' if not.
     """
 
     sock: _socket.socket
     hostname: str
     port: int
     unix: unix.UnixPath | None = None
+    exposed: str = ""
 
 
 def bind(host: str, port: int, norange: bool, publish: str | None, settings: Settings) -> Bound:
@@ -42,10 +44,10 @@ def bind(host: str, port: int, norange: bool, publish: str | None, settings: Set
         port: where to start; 0 for PYRO_PORT, or with `norange` for one that the system chooses.
         norange: exactly this port, not the next free one.
         publish: what URIs say instead of `host`.
-        settings: ports to try, backlog, whether a wide bind is allowed.
+        settings: ports to try, and the backlog.
 
     Raises:
-        DaemonError: it cannot be bound, or must not be; the text says why.
+        DaemonError: it cannot be bound; the text says why.
     """
     try:
         for name in (host, publish):
@@ -59,14 +61,9 @@ def bind(host: str, port: int, norange: bool, publish: str | None, settings: Set
         sock.listen(settings.PYRO_TCP_LISTEN_BACKLOG)
         return Bound(sock, publish or host, 0, path)
     family, address = _resolve(host)
-    if not settings.PYRO_ALLOW_OPEN and not ipaddress.ip_address(address.partition("%")[0]).is_loopback:
-        raise DaemonError(
-            f"Couldn't start Pyro daemon: bound to {host}, everybody who can reach this machine could call its "
-            "objects. Bind the loopback interface (host ''), or a Unix socket (host './u:/path'), "
-            "or say PYRO_ALLOW_OPEN=1"
-        )
     sock = _bind_port(family, address, port, norange, settings)
-    return Bound(sock, publish or _published(host, address), sock.getsockname()[1])
+    exposed = "" if ipaddress.ip_address(address.partition("%")[0]).is_loopback else host
+    return Bound(sock, publish or _published(host, address), sock.getsockname()[1], exposed=exposed)
 
 
 def _resolve(host: str) -> tuple[int, str]:

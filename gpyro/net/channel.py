@@ -34,7 +34,7 @@ class Owner(Protocol):
     """Who opened or accepted a channel."""
 
     def opening(self, channel: Channel, frame: Frame) -> None:
-        """A frame about the connection itself arrived (HELLO, WELCOME, REFUSED or GOAWAY). In the hub."""
+        """A frame about the connection itself arrived (HELLO, WELCOME, REFUSED, AUTHENTICATE or GOAWAY). In the hub."""
 
     def channel_idle(self, channel: Channel) -> None:
         """The channel has neither calls out nor sessions of this end."""
@@ -72,6 +72,7 @@ class Channel(CallingStream):
         served: sessions that the peer opened, by id.
         draining: the peer announced that it will close; calls under way are still answered.
         user: what validators hang on the connection; shows through in every session's `caller`.
+        identity: the user's name that the peer proved, '' if it proved a passphrase alone; None if it proved nothing.
         unheard: what is left of the calls of one-way methods that may run; None before the first.
         result_limit: largest result that may be sent now: what the peer takes, and less while many wait to be read.
         in_calls, in_bytes: unanswered calls of the peer, and the bytes of their bodies.
@@ -89,6 +90,7 @@ class Channel(CallingStream):
         "draining",
         "granted_bytes",
         "granted_calls",
+        "identity",
         "in_bytes",
         "in_calls",
         "owner",
@@ -116,6 +118,7 @@ class Channel(CallingStream):
         self.serving: dict[int, Any] = {}
         self.served: dict[int, Any] = {}
         self.user: dict[str, Any] | None = None
+        self.identity: str | None = None
         self.serializer: Any = None
         self.in_calls = self.in_bytes = 0
         self.granted_calls = self.granted_bytes = 0
@@ -355,6 +358,7 @@ _BY_KIND: Final[dict[int, _Handler]] = {
     Kind.HELLO: Channel._on_opening,
     Kind.WELCOME: Channel._on_opening,
     Kind.REFUSED: Channel._on_opening,
+    Kind.AUTHENTICATE: Channel._on_opening,
     Kind.OPEN: Channel._on_open,
     Kind.CLOSE: Channel._on_close,
     **dict.fromkeys(_REQUESTS, Channel._on_request),

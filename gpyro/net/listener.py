@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import _socket
 import errno
+import ipaddress
 import os
+from collections import Counter
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
+from gpyro.net.admission import Admission, Doorkeeper, Verdict
 from gpyro.net.channel import Acceptor, Channel
 from gpyro.net.hub import HubState
 from gpyro.net.liveness import Liveness
@@ -16,10 +18,8 @@ from gpyro.net.sockets import adopt
 from gpyro.net.stream import READ
 from gpyro.net.unix import UnixPath
 from gpyro.settings import Settings
-from gpyro.values import Serializer, serializer_by_name
 from gpyro.wire.connection import Connection, State
-from gpyro.wire.frames import REFUSAL_TEXTS, Frame, Kind, Refusal
-from gpyro.wire.hello import Hello, choose_serializer, choose_version
+from gpyro.wire.frames import Frame, Kind, Refusal
 
 ACCEPTS_PER_TURN = 64
 """Connections accepted in one callback, so that a crowd of newcomers does not hold those who are in."""
@@ -38,8 +38,15 @@ class Listener:
         closed: accepts no more.
     """
 
-    def __init__(self, sock: _socket.socket, settings: Settings, acceptor: Acceptor, unix: UnixPath | None) -> None:
-        """`sock` is bound and listening; `acceptor` serves what arrives."""
+    def __init__(
+        self,
+        sock: _socket.socket,
+        settings: Settings,
+        acceptor: Acceptor,
+        unix: UnixPath | None,
+        doorkeeper: Doorkeeper | None = None,
+    ) -> None:
+        """`sock` is bound and listening; `doorkeeper` judges newcomers, `acceptor` serves what arrives."""
         self.sock = sock
         self.settings = settings
         self.acceptor = acceptor
@@ -52,14 +59,8 @@ class Listener:
         self._watcher: Any = None
         self._pause: Any = None
         self._reserve = -1
-        self._answers: dict[str, tuple[Hello, Serializer]] = {}
-        self._hello = Hello(
-            serializers=settings.serializers(),
-            calls=settings.PYRO_MAX_CALLS,
-            size=settings.PYRO_MAX_BYTES,
-            message=settings.PYRO_MAX_MESSAGE,
-            sessions=settings.PYRO_MAX_SESSIONS,
-        )
+        self._by_host: Counter[str] = Counter()
+        self.admission = Admission(settings, doorkeeper, self._warn)
 
     def start(self, state: HubState) -> None:
         """Accept from now on, on this hub."""
@@ -98,17 +99,22 @@ class Listener:
     def _admit(self, sock: _socket.socket, address: Any) -> None:
         assert self.state is not None
         try:
-            channel = Channel(self.state, sock, address, Connection(False, self._hello), self, self.acceptor)
+            channel = Channel(self.state, sock, address, Connection(False, self.admission.own), self, self.acceptor)
         except BaseException:
             sock.close()
             raise
         self.channels.add(channel)
-        channel.start_timer(self.settings.PYRO_HANDSHAKE_TIMEOUT, lambda: self._too_slow(channel))
-
-    def _too_slow(self, channel: Channel) -> None:
-        seconds = self.settings.PYRO_HANDSHAKE_TIMEOUT
-        self._warn("slow", "no hello from %s within %g s", channel.address, seconds)
-        channel.dismiss(channel.wire.refuse(Refusal.IDLE, f"no hello within {seconds:g} s"), "no hello")
+        host = _host(channel)
+        if host:
+            self._by_host[host] += 1
+        total, for_one = self.settings.PYRO_MAXCONNECTIONS, self.settings.PYRO_MAX_PER_ADDRESS
+        if len(self.channels) > total:
+            self.admission.refuse(channel, Verdict(Refusal.TOO_BUSY, f"{total} connections (PYRO_MAXCONNECTIONS)"))
+        elif self._by_host[host] > for_one:
+            text = f"{for_one} connections from {host} (PYRO_MAX_PER_ADDRESS)"
+            self.admission.refuse(channel, Verdict(Refusal.TOO_BUSY, text))
+        else:
+            self.admission.expect(channel)
 
     # When descriptors have run out
 
@@ -120,7 +126,8 @@ class Listener:
             try:
                 descriptor, _ = self.sock._accept()  # type: ignore[attr-defined]
                 sock = adopt(self.sock, descriptor)
-                sock.send(Connection(False, self._hello).refuse(Refusal.TOO_BUSY, f"server too busy: {error.strerror}"))
+                wire = Connection(False, self.admission.own)
+                sock.send(wire.refuse(Refusal.TOO_BUSY, f"server too busy: {error.strerror}"))
                 sock.shutdown(1)
                 sock.close()
             except OSError:
@@ -145,42 +152,27 @@ class Listener:
     # As the owner of the channels
 
     def opening(self, channel: Channel, frame: Frame) -> None:
-        """A hello arrived: answer it."""
-        if frame[0] == Kind.GOAWAY:
-            return  # the client closes when it has its answers
-        hello = channel.wire.peer
-        assert hello is not None
-        if len(self.channels) > self.settings.PYRO_MAXCONNECTIONS:
-            self._refuse(channel, Refusal.TOO_BUSY, f"{REFUSAL_TEXTS[Refusal.TOO_BUSY]} (PYRO_MAXCONNECTIONS)")
-        elif choose_version(hello.versions) is None:
-            low, high = hello.versions
-            self._refuse(channel, Refusal.VERSION, f"no common protocol version: offered {low} to {high}")
-        elif (name := choose_serializer(hello.serializers, self.settings.serializers())) is None:
-            accepted, offered = ", ".join(self.settings.serializers()), ", ".join(hello.serializers)[:200]
-            self._refuse(channel, Refusal.SERIALIZER, f"no common serializer: accepted {accepted}; offered {offered}")
-        else:
-            if name not in self._answers:
-                self._answers[name] = (
-                    replace(self._hello, serializers=(name,)),
-                    serializer_by_name(name, self.settings.PYRO_MAX_MESSAGE),
-                )
-            answer, serializer = self._answers[name]
-            channel.send(channel.wire.welcome(answer))
-            channel.establish(serializer)
-
-    def _refuse(self, channel: Channel, code: int, text: str) -> None:
-        self._warn("refused", "connection from %s refused: %s", channel.address, text)
-        channel.dismiss(channel.wire.refuse(code, text), text)
+        """A frame about the connection arrived."""
+        if frame[0] != Kind.GOAWAY:  # after that one the client closes when it has its answers
+            self.admission.opening(channel, frame)
 
     def channel_idle(self, channel: Channel) -> None:
         """The client decides how long it stays."""
 
     def channel_closed(self, channel: Channel) -> None:
         """One less."""
-        self.channels.discard(channel)
+        self.admission.gone(channel)
+        if channel in self.channels:
+            self.channels.discard(channel)
+            host = _host(channel)
+            self._by_host[host] -= 1
+            if self._by_host[host] <= 0:
+                del self._by_host[host]
         # Of one that was refused, or broke a rule, the log already tells.
-        if channel.wire.state is State.HELLO and not self.closed:
-            self._warn("ended", "connection from %s ended before its hello: %s", channel.address, channel.reason)
+        state = channel.wire.state
+        if state in (State.HELLO, State.PROVING) and not self.closed:
+            what = "hello" if state is State.HELLO else "proof"
+            self._warn("ended", "connection from %s ended before its %s: %s", channel.address, what, channel.reason)
 
     def _warn(self, key: str, text: str, *arguments: object) -> None:
         if self.state is not None:
@@ -229,9 +221,16 @@ class Listener:
         """In the child of a fork: the daemon stays the parent's."""
         self.closed = True
         self.channels.clear()
+        self._by_host.clear()
         if self.on_forked is not None:
             self.on_forked()
 
     def close_inherited(self) -> None:
         """In the child of a fork, when its loop is its own: let go of the descriptors."""
         self._let_go()
+
+
+def _host(channel: Channel) -> str:
+    """The address that a channel counts for; '' if it comes from this machine, where one address is many programs."""
+    address = channel.address[0] if isinstance(channel.address, tuple) and channel.address else ""
+    return "" if not address or ipaddress.ip_address(address.partition("%")[0]).is_loopback else str(address)

@@ -24,7 +24,7 @@ from gpyro.wire.frames import (
     pack,
     pack_text,
 )
-from gpyro.wire.hello import Hello, choose_version
+from gpyro.wire.hello import SCRAM, Hello, choose_version
 
 _unpack_header = HEADER.unpack_from
 _FIRST_AFTER_OPENING: Final = int(Kind.OPEN)  # kinds below it are the steps of the opening
@@ -34,6 +34,8 @@ class State(Enum):
     """Where a connection is [S1]."""
 
     HELLO = "waiting for the peer's hello"
+    PROVING = "waiting for the peer's part of the proof"
+    PROVED = "waiting for the peer's answer to the proof"
     DECIDING = "deciding about the peer's hello"
     ESTABLISHED = "established"
     ENDED = "ended"
@@ -45,8 +47,11 @@ _ALWAYS: Final = (Kind.RESULT, Kind.ERROR, Kind.REJECTED, Kind.CREDIT, Kind.PING
 # What may arrive: (the receiver is the connecting end, its state) -> kinds [S2].
 _EXPECTED: Final[dict[tuple[bool, State], tuple[Kind, ...]]] = {
     (False, State.HELLO): (Kind.HELLO,),
-    (True, State.HELLO): (Kind.WELCOME, Kind.REFUSED),
+    (False, State.PROVING): (Kind.AUTHENTICATE,),
     (False, State.DECIDING): (),
+    (True, State.HELLO): (Kind.WELCOME, Kind.REFUSED, Kind.AUTHENTICATE),
+    (True, State.PROVING): (Kind.WELCOME, Kind.REFUSED, Kind.AUTHENTICATE),
+    (True, State.PROVED): (Kind.WELCOME, Kind.REFUSED),
     (False, State.ESTABLISHED): _SERVING + _ALWAYS,
     (True, State.ESTABLISHED): _SERVING + _ALWAYS,
 }
@@ -86,13 +91,26 @@ class Connection:
         peer: what the peer said; None until it did.
     """
 
-    __slots__ = ("_body", "_frame", "_head", "_limits", "_magic", "_missing", "connecting", "own", "peer", "state")
+    __slots__ = (
+        "_body",
+        "_frame",
+        "_head",
+        "_limits",
+        "_magic",
+        "_missing",
+        "_spoke",
+        "connecting",
+        "own",
+        "peer",
+        "state",
+    )
 
     def __init__(self, connecting: bool, own: Hello) -> None:
         self.connecting = connecting
         self.own = own
         self.peer: Hello | None = None
         self._magic = b""
+        self._spoke = False
         self._head = b""
         # A frame that has begun to arrive: its header, its body so far, and how many bytes are missing.
         self._frame: tuple[int, int, int, int] | None = None
@@ -108,18 +126,33 @@ class Connection:
 
     def hello(self) -> bytes:
         """The first bytes of the connecting end [H1]."""
-        return MAGIC + pack(Kind.HELLO, body=self.own.to_bytes())
+        return self._greeted(pack(Kind.HELLO, body=self.own.to_bytes()))
+
+    def _greeted(self, frame: bytes) -> bytes:
+        """A frame of the opening, behind the magic if it is the first one [P1]."""
+        spoke, self._spoke = self._spoke, True
+        return frame if spoke else MAGIC + frame
+
+    def authenticate(self, message: str) -> bytes:
+        """The next step of the proof [A1]; an accepting end then waits for the peer's next one."""
+        if self.state is State.DECIDING:
+            self._enter(State.PROVING)
+        return self._greeted(pack(Kind.AUTHENTICATE, body=message.encode()))
+
+    def confirm(self, message: str) -> bytes:
+        """The accepting end's last step of the proof, to be followed by its yes."""
+        return self._greeted(pack(Kind.AUTHENTICATE, body=message.encode()))
 
     def welcome(self, answer: Hello) -> bytes:
         """The accepting end's yes; from now on the connection is established."""
         self.own = answer
         self._enter(State.ESTABLISHED)
-        return MAGIC + pack(Kind.WELCOME, body=answer.to_bytes())
+        return self._greeted(pack(Kind.WELCOME, body=answer.to_bytes()))
 
     def refuse(self, code: int, text: str = "") -> bytes:
         """The accepting end's no, with its reason [H5]; nothing may arrive any more."""
         self._enter(State.ENDED)
-        return MAGIC + pack_text(Kind.REFUSED, code, text or REFUSAL_TEXTS.get(code, ""))
+        return self._greeted(pack_text(Kind.REFUSED, code, text or REFUSAL_TEXTS.get(code, "")))
 
     def goodbye(self, code: int, text: str = "") -> bytes:
         """What to send before closing because of `code`.
@@ -208,13 +241,27 @@ class Connection:
         if kind == Kind.REFUSED:
             self._enter(State.ENDED)
             return
+        if kind == Kind.AUTHENTICATE:
+            self._step_of_proof()
+            return
         try:
             self.peer = Hello.from_bytes(body)
             if kind == Kind.WELCOME:
                 self._check_choice(self.peer)
         except WireError as error:
             raise self._broken(error) from None
-        self._enter(State.ESTABLISHED if kind == Kind.WELCOME else State.DECIDING)
+        if kind == Kind.WELCOME:
+            self._enter(State.ESTABLISHED)
+        else:
+            self._enter(State.PROVING if SCRAM in self.peer.capabilities else State.DECIDING)
+
+    def _step_of_proof(self) -> None:
+        if not self.connecting:
+            self._enter(State.DECIDING)
+        elif SCRAM not in self.own.capabilities:
+            raise self._broken(WireError("the server asks for a proof that was not offered", "A1"))
+        else:
+            self._enter(State.PROVING if self.state is State.HELLO else State.PROVED)
 
     def _check_choice(self, answer: Hello) -> None:
         """The answer must choose from what this end offered."""

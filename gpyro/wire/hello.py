@@ -15,6 +15,9 @@ from gpyro.errors import WireError
 
 PROTOCOL_VERSION = 1
 AGENT = f"gpyro/{VERSION}"
+SCRAM = "scram-sha-256"
+"""The capability of a connecting end that proves who it is: its first step follows the hello [A1]."""
+
 _MAX_GRANT = 2**32 - 1
 _MAX_NAME = 64
 

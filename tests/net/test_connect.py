@@ -11,13 +11,14 @@ import pytest
 from gpyro import core
 from gpyro.errors import ConnectionDeniedError, NotSentError, PyroError, TimeoutError
 from gpyro.net import resolve
-from gpyro.net.connect import ChannelTable, Destination
+from gpyro.net.connect import ChannelTable
+from gpyro.net.dial import Destination
 from gpyro.net.hub import hub_state
 from gpyro.settings import Config, config
 from gpyro.wire.frames import MAGIC, Kind, pack
 from gpyro.wire.hello import Hello
 from tests.net.peers import Raw
-from tests.support import eventually, serving, turns
+from tests.support import AnyServer, eventually, serving, turns
 
 
 class Echo(core.ObjBase):
@@ -133,6 +134,7 @@ def test_proxies_share_a_channel_also_when_they_begin_together(daemon, obj):
 
 def test_what_differs_does_not_share(daemon, obj):
     first, second, third, fourth = (daemon.getProxyForObj(obj) for _ in range(4))
+    second._setNewConnectionValidator(AnyServer())
     second._setIdentification("somebody")
     third._setPrivateChannel(True)
     fourth._setPrivateChannel(True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -12,7 +13,7 @@ from hypothesis import HealthCheck, settings
 from gpyro.errors import WireError
 from gpyro.wire.connection import Connection, State
 from gpyro.wire.frames import MAGIC, Frame, Kind, pack, pack_text
-from gpyro.wire.hello import Hello
+from gpyro.wire.hello import SCRAM, Hello
 
 # The same cases in every run, and no times that a busy machine could miss.
 SAME_CASES = settings(derandomize=True, deadline=None, database=None, suppress_health_check=list(HealthCheck))
@@ -20,8 +21,10 @@ SAME_CASES = settings(derandomize=True, deadline=None, database=None, suppress_h
 MESSAGE = 20_000
 
 HELLO = Hello(calls=8, size=100_000, message=MESSAGE, sessions=4)
+PROVING_HELLO = replace(HELLO, capabilities=(SCRAM,))
 
-PLACES = [(False, state) for state in State] + [(True, state) for state in State if state is not State.DECIDING]
+PLACES = [(False, state) for state in State if state is not State.PROVED]
+PLACES += [(True, state) for state in State if state is not State.DECIDING]
 PLACE_NAMES = [f"{'connecting' if connecting else 'accepting'}-{state.name}" for connecting, state in PLACES]
 
 # What rule S2 of docs/wire.md lets in.
@@ -30,22 +33,31 @@ ESTABLISHED = frozenset(
 )
 EXPECTED: dict[tuple[bool, State], frozenset[int]] = {
     (False, State.HELLO): frozenset({0x01}),
-    (True, State.HELLO): frozenset({0x02, 0x04}),
+    (False, State.PROVING): frozenset({0x03}),
+    (True, State.HELLO): frozenset({0x02, 0x03, 0x04}),
+    (True, State.PROVING): frozenset({0x02, 0x03, 0x04}),
+    (True, State.PROVED): frozenset({0x02, 0x04}),
     (False, State.ESTABLISHED): ESTABLISHED,
     (True, State.ESTABLISHED): ESTABLISHED,
 }
 
 
-def connection_at(connecting: bool, state: State, own: Hello = HELLO) -> Connection:
-    """An end in that state, with the peer's magic already read."""
+def connection_at(connecting: bool, state: State, own: Hello | None = None) -> Connection:
+    """An end in that state, with the peer's magic already read. A connecting one can prove who it is."""
+    if own is None:
+        own = PROVING_HELLO if connecting else HELLO
     connection = Connection(connecting, own)
     connection.feed(MAGIC)
-    if connecting and state is State.ESTABLISHED:
-        connection.feed(pack(Kind.WELCOME, body=HELLO.to_bytes()))
-    elif connecting and state is State.ENDED:
-        connection.feed(pack_text(Kind.REFUSED, 1, "no"))
-    elif not connecting and state is not State.HELLO:
-        connection.feed(pack(Kind.HELLO, body=HELLO.to_bytes()))
+    if connecting:
+        if state is State.ESTABLISHED:
+            connection.feed(pack(Kind.WELCOME, body=HELLO.to_bytes()))
+        elif state is State.ENDED:
+            connection.feed(pack_text(Kind.REFUSED, 1, "no"))
+        elif state is not State.HELLO:
+            connection.feed(pack(Kind.AUTHENTICATE) * (1 if state is State.PROVING else 2))
+    elif state is not State.HELLO:
+        hello = PROVING_HELLO if state is State.PROVING else HELLO
+        connection.feed(pack(Kind.HELLO, body=hello.to_bytes()))
         if state is State.ESTABLISHED:
             connection.welcome(own)
         elif state is State.ENDED:

@@ -221,7 +221,7 @@ def example(after: str) -> bytes:
 
 
 def test_the_example_of_an_opening() -> None:
-    data = example("A client that serves no objects says:")
+    data = example("A client that serves no objects, and has nothing to prove, says:")
     assert data == Connection(True, Hello(agent="gpyro/0.1.0")).hello()
 
 

@@ -1,0 +1,237 @@
+"""Who comes in: what is said between a newcomer's first byte and its first call, at the accepting end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, Final, Protocol
+
+import gevent
+from gevent.lock import Semaphore
+
+from gpyro.auth import AuthenticationError, Examination, Secrets
+from gpyro.errors import WireError
+from gpyro.net.channel import Channel
+from gpyro.settings import Settings
+from gpyro.values import Serializer, serializer_by_name
+from gpyro.wire.connection import State
+from gpyro.wire.frames import REFUSAL_TEXTS, Frame, Kind, Refusal
+from gpyro.wire.hello import SCRAM, Hello, choose_serializer, choose_version
+
+FAILURE_DELAY: Final = 1.0
+"""Seconds until a wrong identification is answered."""
+
+JUDGED_AT_ONCE: Final = 16
+"""Identifications of one address that are judged at a time, those included whose failure is not answered yet.
+
+So an address can try this many a second, whether or not it waits for the answers; and a client of it that knows the
+passphrase waits only while somebody there uses all of them.
+"""
+
+
+class Verdict(Exception):
+    """Why a newcomer is refused."""
+
+    def __init__(self, code: int, text: str = "") -> None:
+        reason = REFUSAL_TEXTS.get(code, f"code {code}")
+        super().__init__(f"{reason}: {text}" if text else reason)
+        self.code = code
+
+
+class Doorkeeper(Protocol):
+    """Judges newcomers. What it judges by runs in a worker and may block; it raises `Verdict` to refuse."""
+
+    @property
+    def judges_hosts(self) -> bool:
+        """Whether it has an opinion on where connections come from."""
+
+    @property
+    def asks(self) -> bool:
+        """Whether connections need an identification, or have theirs judged."""
+
+    @property
+    def secrets(self) -> Secrets:
+        """The keys that identifications are compared with."""
+
+    def judge_host(self, channel: Channel) -> None:
+        """Look at where a connection comes from."""
+
+    def judge_identification(self, channel: Channel, examination: Examination | None) -> None:
+        """Look at who connects; None if the client has nothing to say."""
+
+
+class Admission:
+    """Admits the newcomers of one listener, or refuses them."""
+
+    def __init__(self, settings: Settings, doorkeeper: Doorkeeper | None, warn: Callable[..., None]) -> None:
+        """`warn` logs a warning: a key that says what the lines have in common, a text and its arguments."""
+        self._settings = settings
+        self._doorkeeper = doorkeeper
+        self._warn = warn
+        self._answers: dict[str, tuple[Hello, Serializer]] = {}
+        self._examined: dict[Channel, Examination] = {}
+        self._judging: dict[Any, Semaphore] = {}
+        self.patience = settings.PYRO_HANDSHAKE_TIMEOUT
+        self.own = Hello(
+            serializers=settings.serializers(),
+            calls=settings.PYRO_MAX_CALLS,
+            size=settings.PYRO_MAX_BYTES,
+            message=settings.PYRO_MAX_MESSAGE,
+            sessions=settings.PYRO_MAX_SESSIONS,
+        )
+
+    def expect(self, channel: Channel) -> None:
+        """Give the peer its time for what it has to say next."""
+        channel.start_timer(self.patience, lambda: self._too_slow(channel))
+
+    def _too_slow(self, channel: Channel) -> None:
+        what = "hello" if channel.wire.state is State.HELLO else "proof"
+        self._warn("slow", "no %s from %s within %g s", what, channel.address, self.patience)
+        text = f"no {what} within {self.patience:g} s (PYRO_HANDSHAKE_TIMEOUT)"
+        channel.dismiss(channel.wire.refuse(Refusal.IDLE, text), text)
+
+    # In the hub
+
+    def opening(self, channel: Channel, frame: Frame) -> None:
+        """A frame of the opening arrived."""
+        if frame[0] == Kind.HELLO:
+            hello = channel.wire.peer
+            assert hello is not None
+            if SCRAM not in hello.capabilities:
+                self._judge(channel, None)
+        elif channel in self._examined:
+            examination = self._examined.pop(channel)
+            try:
+                examination.take(frame[4])
+            except AuthenticationError as error:
+                raise WireError(str(error), "A2") from None
+            self._start(channel, self._identify, examination)
+        else:
+            self._judge(channel, frame[4])
+
+    def _judge(self, channel: Channel, first: bytes | None) -> None:
+        """The peer said hello, and `first`, if it can prove who it is."""
+        doorkeeper = self._doorkeeper
+        try:
+            self._check_hello(channel)
+        except Verdict as verdict:
+            self.refuse(channel, verdict)
+            return
+        if doorkeeper is None or not (doorkeeper.judges_hosts or doorkeeper.asks):
+            self._welcome(channel)
+        else:
+            self._start(channel, self._look_at_host, first)
+
+    def _check_hello(self, channel: Channel) -> None:
+        """Whether there is a way to talk to each other."""
+        hello = channel.wire.peer
+        assert hello is not None
+        if choose_version(hello.versions) is None:
+            low, high = hello.versions
+            raise Verdict(Refusal.VERSION, f"offered {low} to {high}")
+        accepted = self._settings.serializers()
+        if choose_serializer(hello.serializers, accepted) is None:
+            offered = ", ".join(hello.serializers)[:200]
+            raise Verdict(Refusal.SERIALIZER, f"accepted {', '.join(accepted)}; offered {offered}")
+
+    def _welcome(self, channel: Channel) -> None:
+        hello = channel.wire.peer
+        assert hello is not None
+        name = choose_serializer(hello.serializers, self._settings.serializers())
+        assert name is not None
+        if name not in self._answers:
+            serializer = serializer_by_name(name, self._settings.PYRO_MAX_MESSAGE)
+            self._answers[name] = (replace(self.own, serializers=(name,)), serializer)
+        answer, serializer = self._answers[name]
+        channel.send(channel.wire.welcome(answer))
+        channel.establish(serializer)
+
+    def refuse(self, channel: Channel, verdict: Verdict) -> None:
+        """Tell a newcomer that it does not come in."""
+        if not channel.deaf:
+            self._warn("refused", "connection from %s refused: %s", channel.address, verdict)
+            channel.dismiss(channel.wire.refuse(verdict.code, str(verdict)), str(verdict))
+
+    def gone(self, channel: Channel) -> None:
+        """The connection ended."""
+        self._examined.pop(channel, None)
+
+    # In a worker
+
+    def _start(self, channel: Channel, function: Callable[[Channel, Any], None], argument: Any) -> None:
+        """Go on outside the hub; the peer waits."""
+        channel.stop_timer()
+        channel.state.start(function, channel, argument)
+
+    def _look_at_host(self, channel: Channel, first: bytes | None) -> None:
+        doorkeeper = self._doorkeeper
+        assert doorkeeper is not None
+        verdict = None
+        if doorkeeper.judges_hosts:
+            verdict = self._ask(channel, lambda: doorkeeper.judge_host(channel))
+        if verdict is None and doorkeeper.asks and first is None:
+            verdict = self._ask(channel, lambda: doorkeeper.judge_identification(channel, None))
+        if verdict is not None:
+            self.refuse(channel, verdict)
+        elif doorkeeper.asks and first is not None:
+            self._challenge(channel, doorkeeper.secrets, first)
+        else:
+            self._admit(channel, None)
+
+    def _challenge(self, channel: Channel, secrets: Secrets, first: bytes) -> None:
+        if channel.deaf:
+            return
+        try:
+            examination = Examination(secrets, first)
+        except AuthenticationError as error:
+            self.refuse(channel, Verdict(Refusal.SECURITY, str(error)))
+            return
+        self._examined[channel] = examination
+        channel.send(channel.wire.authenticate(examination.challenge))
+        self.expect(channel)
+
+    def _identify(self, channel: Channel, examination: Examination) -> None:
+        """The peer answered the challenge. A wrong answer costs time, and a place, also if the peer does not wait."""
+        doorkeeper = self._doorkeeper
+        assert doorkeeper is not None
+        host = channel.address[0] if isinstance(channel.address, tuple) else ""
+        places = self._judging.setdefault(host, Semaphore(JUDGED_AT_ONCE))
+        with places:
+            verdict = None
+            if not channel.deaf:
+                verdict = self._ask(channel, lambda: doorkeeper.judge_identification(channel, examination))
+            if verdict is not None:
+                gevent.sleep(FAILURE_DELAY)
+        if places.counter == JUDGED_AT_ONCE:
+            self._judging.pop(host, None)
+        if verdict is not None:
+            self.refuse(channel, verdict)
+        else:
+            self._admit(channel, examination)
+
+    def _ask(self, channel: Channel, judge: Callable[[], None]) -> Verdict | None:
+        """Let the doorkeeper judge, within the time that there is for it; None if it has nothing against the peer."""
+        seconds = self._settings.PYRO_VALIDATION_TIMEOUT
+        limit = gevent.Timeout(seconds)
+        try:
+            with limit:
+                judge()
+            return None
+        except Verdict as verdict:
+            return verdict
+        except BaseException as error:
+            if isinstance(error, KeyboardInterrupt):
+                channel.state.interrupt(error)
+            text = "the server's validator failed"
+            if error is limit:
+                text = f"the server's validator took more than {seconds:g} s (PYRO_VALIDATION_TIMEOUT)"
+            channel.state.warn("validator", "%s: for %s", text, channel.address, error=error)
+            return Verdict(Refusal.UNSPECIFIED, text)
+
+    def _admit(self, channel: Channel, examination: Examination | None) -> None:
+        if channel.deaf:
+            return
+        if examination is not None and examination.confirmation:
+            channel.identity = examination.user
+            channel.send(channel.wire.confirm(examination.confirmation))
+        self._welcome(channel)
