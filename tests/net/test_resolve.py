@@ -12,6 +12,7 @@ from gpyro.errors import NotSentError, TimeoutError
 from gpyro.net import resolve
 from gpyro.net.hub import hub_state
 from gpyro.net.resolve import Resolver
+from tests.support import eventually, turns
 
 FOUND = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("192.0.2.1", 0))]
 
@@ -67,7 +68,8 @@ def test_the_port_stands_in_every_address(resolver, directory):
 def test_one_look_up_at_a_time_serves_all_who_ask(resolver, directory):
     directory.open.clear()
     askers = [gevent.spawn(ask, resolver) for _ in range(50)] + [gevent.spawn(ask, resolver, "other.host")]
-    gevent.sleep(0.01)
+    eventually(lambda: len(directory.asked) == 2)
+    turns()
     assert sorted(directory.asked) == ["other.host", "some.host"]
     directory.open.set()
     gevent.joinall(askers, timeout=5, raise_error=True)
