@@ -213,7 +213,8 @@ class Dispatcher:
 
     def _too_large(self, channel: Channel, size: int) -> Unsendable:
         if size > channel.peer_limit:
-            text = f"the result of {size} bytes is over the {channel.peer_limit} that the caller takes"
+            limit = f"{channel.peer_limit} that the caller takes (its PYRO_MAX_MESSAGE)"
+            text = f"the result of {size} bytes is over the {limit}"
             return Unsendable(SerializationError(text))
         text = (
             f"the result of {size} bytes was dropped: the {self.max_unread} bytes of results that may wait for the "

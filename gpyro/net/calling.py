@@ -218,7 +218,7 @@ class CallingStream(FrameStream):
             )
         peer = self.wire.peer
         if peer is not None and len(self.opened) >= peer.sessions:
-            raise NotSentError(f"the server grants {peer.sessions} sessions a connection")
+            raise NotSentError(f"the server grants {peer.sessions} sessions a connection (its PYRO_MAX_SESSIONS)")
         session_id = self.session_ids.take()
         self.opened.add(session_id)
         self.stop_timer()
