@@ -13,9 +13,20 @@ proxy.method(1, 2)
 from __future__ import annotations
 
 from gpyro.constants import VERSION as __version__
+from gpyro.context import deadline, shield, time_left
 from gpyro.exposure import expose, oneway
 from gpyro.plugins import register_serializer
 from gpyro.settings import config
 from gpyro.values import register_class
 
-__all__ = ["__version__", "config", "expose", "oneway", "register_class", "register_serializer"]
+__all__ = [
+    "__version__",
+    "config",
+    "deadline",
+    "expose",
+    "oneway",
+    "register_class",
+    "register_serializer",
+    "shield",
+    "time_left",
+]

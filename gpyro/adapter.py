@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 import gevent
@@ -61,8 +60,7 @@ class PYROAdapter:
         self._proxy._remote.connect(self._deadline())
 
     def _deadline(self) -> float | None:
-        timeout = self._proxy._remote.timeout
-        return None if timeout is None else monotonic() + timeout
+        return self._proxy._remote.handed_on()[0]
 
     def connected(self) -> bool:
         """Whether the proxy has a connection now, on any thread."""

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from gevent.lock import Semaphore
+from greenlet import getcurrent
 
 from gpyro.constants import RIF_Keywords, RIF_Varargs
 from gpyro.entries import ObjectEntry
@@ -159,6 +160,7 @@ class Dispatcher:
             self.unheard.discard(call)
             return  # nobody is there for the answer; in a forked child the call is the parent's
         kind, flags = _RESULT, 0
+        call.worker = getcurrent()
         try:
             body = frame[4]
             if frame[1] & FLAG_METADATA:
@@ -199,17 +201,21 @@ class Dispatcher:
                 raise self._too_large(channel, len(answer))
         except BaseException as error:
             kind, answer = answer_to_failed(call, self.entries.get(session.object_id), error)
-        if frame[0] == _ONEWAY:
-            self.unheard.discard(call)
-            channel.oneway_done(frame)
-        elif call.answered:
-            self.unheard.discard(call)
-            if call.counted:
-                channel.unheard.release()
-        else:
-            if self.unheard:
-                self.unheard.discard(call)
-            channel.answer(frame, kind, answer, flags)
+        call.worker = None
+        if self.unheard or call.timer is not None:
+            self._end_unusual(call)
+            if frame[0] == _ONEWAY or call.answered:
+                return
+        channel.answer(frame, kind, answer, flags)
+
+    def _end_unusual(self, call: Call) -> None:
+        """A call ended that somebody watched over, or, maybe, that nobody waits for."""
+        call.over()
+        self.unheard.discard(call)
+        if call.frame[0] == _ONEWAY:
+            call.session.channel.oneway_done(call.frame)
+        elif call.counted:
+            call.session.channel.unheard.release()
 
     def _too_large(self, channel: Channel, size: int) -> Unsendable:
         if size > channel.peer_limit:
@@ -236,10 +242,18 @@ class Dispatcher:
         chain = fields.get(metadata.CHAIN, [])
         if isinstance(chain, list) and all(isinstance(mark, bytes) for mark in chain):
             call.chain = tuple(chain)
+        left = fields.get(metadata.DEADLINE)
+        if isinstance(left, int) and left >= 0 and call.frame[0] != _ONEWAY:
+            until = (call.session.channel.read_at or time.monotonic()) + left / 1000
+            call.watch(until)
+            if until <= time.monotonic():
+                call.late = call.cancelled = True
         return body
 
     def _why_not(self, call: Call) -> BaseException:
         """Why a call may not start."""
+        if call.late:
+            return Rejected(Rejection.LATE, "the deadline passed before it began")
         if call.cancelled:
             return Rejected(Rejection.CANCELLED, "cancelled before it began")
         if self.draining:

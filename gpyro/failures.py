@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from gpyro.entries import ObjectEntry
 from gpyro.errors import PyroError, RemoteError, SerializationError
 from gpyro.objects import CallbackObjBase
-from gpyro.tls import Call
+from gpyro.tls import Call, CallCancelled
 from gpyro.util import formatTraceback
 from gpyro.wire.frames import SMALL_LIMIT, Kind, Rejection
 
@@ -75,6 +75,9 @@ def _explain(call: Call, entry: ObjectEntry | None, error: BaseException) -> tup
     channel, frame = call.session.channel, call.frame
     name = entry.class_name if entry is not None else shown(call.session.object_id)
     what = f"call {frame[2]}" if frame[0] != Kind.ONEWAY else "one-way call"
+    if isinstance(error, CallCancelled) and call.cancelled:
+        code, why = (Rejection.LATE, "its deadline passed") if call.late else (Rejection.CANCELLED, "its caller left")
+        error = Rejected(code, f"stopped, since {why}")
     if isinstance(error, Rejected):
         if error.code in _STRANGE or frame[0] == Kind.ONEWAY:
             text = "%s of session %d from %s on %s refused: %s"

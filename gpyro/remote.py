@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import os
 from collections.abc import Callable
-from time import monotonic
 from typing import Any, Final
 
 from gevent import monkey
@@ -13,6 +12,7 @@ from greenlet import getcurrent
 
 from gpyro.auth import Identification
 from gpyro.constants import INTERNAL_DAEMON_GUID
+from gpyro.context import handed_on, with_deadline
 from gpyro.errors import (
     CallRefusedError,
     ConnectionDeniedError,
@@ -32,7 +32,6 @@ from gpyro.net.hub import HubState, hub_state
 from gpyro.pyrouri import PyroURI
 from gpyro.remote_traceback import CONTROL
 from gpyro.settings import Settings
-from gpyro.tls import CURRENT_CALL, current_call
 from gpyro.util import log
 from gpyro.validators import DefaultConnValidator, ServersJudge
 from gpyro.wire import metadata
@@ -47,6 +46,11 @@ MAX_BEGINS = 3
 
 _private_keys = itertools.count(1)
 
+
+def _late(text: str) -> Exception:
+    return TimeoutError(text, "running")
+
+
 _VERDICTS: Final[dict[int, Callable[[str], Exception]]] = {
     Rejection.UNKNOWN_OBJECT: ProtocolError,
     Rejection.UNKNOWN_MEMBER: AttributeError,
@@ -55,15 +59,15 @@ _VERDICTS: Final[dict[int, Callable[[str], Exception]]] = {
     Rejection.UNREADABLE: SerializationError,
     Rejection.CANCELLED: CallRefusedError,
     Rejection.REENTERED: SynchronizationError,
+    Rejection.LATE: _late,
 }
 
 
-def _with_chain(body: bytes) -> tuple[int, bytes]:
-    """Flags and body of a request: the call that it is made in says which objects it holds."""
-    call = current_call()
-    if call is None or not call.chain:
+def _with_metadata(fields: dict[str, Any], deadline: float | None, body: bytes) -> tuple[int, bytes]:
+    """Flags and body of a request: with what the call hands on, if there is anything."""
+    if not fields and deadline is None:
         return 0, body
-    return FLAG_METADATA, metadata.prepend({metadata.CHAIN: list(call.chain)}, body)
+    return FLAG_METADATA, metadata.prepend(with_deadline(fields, deadline), body)
 
 
 class ClientSession:
@@ -140,8 +144,10 @@ class RemoteObject:
 
     def call(self, name: str, /, *args: Any, **kwargs: Any) -> Any:
         """Call a method. Raises as `DynamicProxy._invokePYRO` does."""
-        timeout = self.timeout
-        deadline = None if timeout is None else monotonic() + timeout
+        tree_locals = getattr(getcurrent(), "spawn_tree_locals", None)
+        deadline = fields = None
+        if tree_locals or self.timeout is not None:
+            deadline, fields = handed_on(tree_locals, self.timeout)
         session = self.sessions.get(_thread_id())
         if session is None or not session.channel.usable or self._lines:
             session = self.connect(deadline)
@@ -152,10 +158,8 @@ class RemoteObject:
             channel.send_oneway(session.id, body, 0, deadline)  # without chain, for the chain does not wait for it
             return None
         flags = 0
-        tree_locals = getattr(getcurrent(), "spawn_tree_locals", None)
-        if tree_locals and (call := tree_locals.get(CURRENT_CALL)) is not None and call.chain:
-            body = metadata.prepend({metadata.CHAIN: list(call.chain)}, body)
-            flags = FLAG_METADATA
+        if fields is not None:
+            flags, body = _with_metadata(fields, deadline, body)
         answer = channel.request(_CALL, session.id, body, flags, deadline)
         if answer[0] == _RESULT:
             return serializer.decode(answer[4])
@@ -163,9 +167,8 @@ class RemoteObject:
             if self.forget is not None:
                 self.forget(name)
             if self._has_moved(session, answer):
-                channel, answer = self._request(
-                    Kind.CALL, lambda codec: bytes(codec.encode_call(name, args, kwargs)), deadline, again=False
-                )
+                encode = lambda codec: bytes(codec.encode_call(name, args, kwargs))  # noqa: E731
+                channel, answer = self._request(Kind.CALL, encode, deadline, fields or {}, again=False)
                 return channel.serializer.decode(answer[4])
         raise self._failure(channel, answer)
 
@@ -180,20 +183,30 @@ class RemoteObject:
 
     def ask(self, kind: Kind, body: Callable[[Any], bytes]) -> tuple[Channel, Frame]:
         """Send a request other than a call; `body` makes its body with the serializer it is given."""
-        return self._request(kind, body, None if self.timeout is None else monotonic() + self.timeout)
+        deadline, fields = self.handed_on()
+        return self._request(kind, body, deadline, fields)
+
+    def handed_on(self) -> tuple[float | None, dict[str, Any]]:
+        """The deadline of a call made now (monotonic seconds, or None), and the metadata that go with it."""
+        return handed_on(getattr(getcurrent(), "spawn_tree_locals", None), self.timeout)
 
     def _request(
-        self, kind: Kind, body: Callable[[Any], bytes], deadline: float | None, again: bool = True
+        self,
+        kind: Kind,
+        body: Callable[[Any], bytes],
+        deadline: float | None,
+        fields: dict[str, Any],
+        again: bool = True,
     ) -> tuple[Channel, Frame]:
         """Send a request; with `again`, an object that has moved is looked for once more."""
         session = self.connect(deadline)
         channel = session.channel
-        flags, chained = _with_chain(body(channel.serializer))
-        answer = channel.request(kind, session.id, chained, flags, deadline)
+        flags, whole = _with_metadata(fields, deadline, body(channel.serializer))
+        answer = channel.request(kind, session.id, whole, flags, deadline)
         if answer[0] == _RESULT:
             return channel, answer
         if answer[0] == _REJECTED and again and self._has_moved(session, answer):
-            return self._request(kind, body, deadline, again=False)
+            return self._request(kind, body, deadline, fields, again=False)
         raise self._failure(channel, answer)
 
     def _failure(self, channel: Channel, answer: Frame) -> Exception:
@@ -274,7 +287,8 @@ class RemoteObject:
         """Ask the daemon for the id of the object that has this name."""
         session = ClientSession(channel, channel.open_session(INTERNAL_DAEMON_GUID.encode()))
         try:
-            flags, body = _with_chain(channel.serializer.encode_call("ResolvePYROLOC", (name,), {}))
+            question = channel.serializer.encode_call("ResolvePYROLOC", (name,), {})
+            flags, body = _with_metadata(self.handed_on()[1], deadline, question)
             answer = channel.request(_CALL, session.id, body, flags, deadline)
             if answer[0] != _RESULT:
                 raise self._failure(channel, answer)

@@ -8,9 +8,10 @@ greenlets which that one spawns.
 from __future__ import annotations
 
 from collections import deque
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from greenlet import getcurrent
+from greenlet import GreenletExit, getcurrent
 
 from gpyro.errors import PyroError
 
@@ -21,6 +22,10 @@ if TYPE_CHECKING:
 
 CURRENT_CALL = "gpyro.call"
 """Key of the running call in a greenlet's spawn-tree locals."""
+
+
+class CallCancelled(GreenletExit):
+    """Thrown into a method whose caller left, or whose time is over: it is to end. Not an Exception, as with kill."""
 
 
 class LocalStorage:
@@ -136,7 +141,12 @@ class Call:
         chain: holds on synchronized objects that it descends from.
         answered: the answer went out before the method began, since it is one-way.
         counted: it takes one of the places of such calls of its connection.
-        cancelled: the caller left before it began.
+        cancelled: nobody waits for its end any more: the caller left, or the time is over.
+        late: its time is over.
+        deadline: until when the caller waits, in monotonic seconds; None if that is not limited.
+        worker: the greenlet that carries it out; None before and after.
+        shields: how many blocks it is in that must not be broken off.
+        timer: watches over the deadline.
         storage: the storage that it sees, where that is not the session's.
     """
 
@@ -144,11 +154,42 @@ class Call:
     answered = False
     counted = False
     cancelled = False
+    late = False
+    deadline: float | None = None
+    worker: Any = None
+    shields = 0
+    timer: Any = None
     storage: LocalStorage | None = None
 
     def __init__(self, session: Session, frame: Frame) -> None:
         self.session = session
         self.frame = frame
+
+    def cancel(self) -> None:
+        """Nobody waits for its end any more: stop it, or see that it does not begin. In the hub."""
+        self.cancelled = True
+        worker = self.worker
+        if worker is not None and not self.shields:
+            worker.throw(CallCancelled)
+
+    def expire(self) -> None:
+        """Its time is over. In the hub."""
+        self.late = True
+        self.cancel()
+
+    def watch(self, until: float) -> None:
+        """Stop it at `until` (monotonic seconds), unless it ended before."""
+        self.deadline = until
+        self.timer = self.session.channel.loop.timer(max(0.0, until - monotonic()))
+        self.timer.start(self.expire, update=True)
+
+    def over(self) -> None:
+        """It ended, or did not begin."""
+        self.worker = None
+        if self.timer is not None:
+            self.timer.stop()
+            self.timer.close()
+            self.timer = None
 
 
 def current_call() -> Call | None:

@@ -79,7 +79,7 @@ def test_the_deadline_passes_while_connecting(lined):
     assert obj.began == []
 
 
-def test_the_deadline_passes_while_running_and_the_late_answer_is_dropped(lined):
+def test_the_deadline_passes_while_running(lined):
     obj, _, _, proxy = lined
     assert proxy.echo(0) == 0
     proxy._setTimeout(0.05)
@@ -87,11 +87,12 @@ def test_the_deadline_passes_while_running_and_the_late_answer_is_dropped(lined)
     assert (error.phase, error.may_have_run) == ("running", True)
     assert isinstance(error, ConnectionClosedError)  # what a Pyro 3 program catches
     assert 0.04 < seconds < 2
-    obj.go_on.set()
-    eventually(lambda: obj.ended == [1])
     for value in range(20):
         assert proxy.echo(value) == value
     assert proxy.adapter.connected()
+    obj.go_on.set()
+    turns()
+    assert obj.ended == []  # it was stopped
 
 
 def test_the_deadline_passes_while_queued():
@@ -193,12 +194,15 @@ def test_a_caller_may_leave_in_every_phase(phase, how):
                 leaving.kill(block=False)
             eventually(lambda: outcome)
             relay.flowing_down.set()
+            if phase == "running":
+                assert proxy.echo(0) == 0  # by now the server knows
             obj.go_on.set()
             if filling:
                 assert filling.get() == "first"
             for value in range(5):
                 assert proxy.echo(value) == value
-            assert ("leaving" in obj.began) == ("leaving" in obj.ended) == (phase == "running")
+            assert ("leaving" in obj.began) == (phase == "running")
+            assert "leaving" not in obj.ended  # stopped, or never begun
             assert not leaving.ready()
             token.set("token")
             leaving.get()

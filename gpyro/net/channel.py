@@ -211,7 +211,7 @@ class Channel(CallingStream):
     def _on_cancel(self, frame: Frame) -> None:
         call = self.serving.get(frame[2])
         if call is not None:
-            call.cancelled = True
+            call.cancel()
             return
         for place, kept in enumerate(self._deferred or ()):
             if kept[2] == frame[2] and kept[0] != Kind.ONEWAY:

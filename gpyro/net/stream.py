@@ -59,6 +59,7 @@ class FrameStream:
         deaf: closed or dismissed, so that what still arrives is not looked at.
         usable: new calls may be made on it.
         reason: why it was closed or is dismissed, for people.
+        read_at: when, in monotonic seconds, the frames were read that are dealt with now.
         unproven: something was sent since the peer's system was last seen to have acknowledged everything.
     """
 
@@ -82,6 +83,7 @@ class FrameStream:
         "mute",
         "out",
         "owing",
+        "read_at",
         "reason",
         "sock",
         "state",
@@ -104,6 +106,7 @@ class FrameStream:
         self.drained = self.owing = self.mute = self._made_room = False
         self.usable = True
         self.reason = ""
+        self.read_at = 0.0
         self._gathering = NOT_GATHERING
         self._flush_due = False
         # Parts that few streams need at a time are made when they do.
@@ -174,6 +177,7 @@ class FrameStream:
             if not size:
                 self.close("the peer closed the connection")
             elif not self.deaf:
+                self.read_at = monotonic()
                 frames = self.wire.feed(self.state.view, size)
                 if self.mute:
                     frames = self.without_answer(frames)

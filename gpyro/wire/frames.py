@@ -97,6 +97,7 @@ class Rejection(IntEnum):
     UNREADABLE = 5
     CANCELLED = 6
     REENTERED = 7
+    LATE = 8
 
 
 REFUSAL_TEXTS: Final[dict[int, str]] = {

@@ -11,6 +11,9 @@ from gpyro.wire.frames import METADATA_LENGTH, METADATA_LIMIT
 CHAIN = "chain"
 """Key of the list of holds on synchronized objects that the call descends from [M1]."""
 
+DEADLINE = "deadline"
+"""Key of the milliseconds that are left for the call when it is sent [M2]."""
+
 
 def prepend(metadata: dict[str, Any], body: bytes) -> bytes:
     """`body` with `metadata` in front of it.

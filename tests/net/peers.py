@@ -60,6 +60,9 @@ class Call:
         self.frame = frame
         self.cancelled = False
 
+    def cancel(self) -> None:
+        self.cancelled = True
+
     def answer(self, body: bytes = b"") -> None:
         """Answer it in a worker, as a dispatcher does."""
         state = self.channel.state
