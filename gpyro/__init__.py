@@ -15,11 +15,13 @@ from __future__ import annotations
 from gpyro.constants import VERSION as __version__
 from gpyro.context import deadline, shield, time_left
 from gpyro.exposure import expose, oneway
+from gpyro.futures import Future, submit
 from gpyro.plugins import register_serializer
 from gpyro.settings import config
 from gpyro.values import register_class
 
 __all__ = [
+    "Future",
     "__version__",
     "config",
     "deadline",
@@ -28,5 +30,6 @@ __all__ = [
     "register_class",
     "register_serializer",
     "shield",
+    "submit",
     "time_left",
 ]

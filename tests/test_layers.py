@@ -24,7 +24,7 @@ ROOMS = {
     2: "settings item_kinds items util deadline",
     3: "net",
     4: "tls context objects entries synchronize dispatch failures calls",
-    5: "pyrouri validators remote adapter proxy termination servant reaping hosting rounds hub_daemon plugins",
+    5: "pyrouri validators remote adapter proxy futures termination servant reaping hosting rounds hub_daemon plugins",
     6: "naming stores discovery eventsvc interop",
     7: "core protocol testing test nsc xnsc wxnsc",
 }
