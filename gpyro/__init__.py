@@ -12,6 +12,7 @@ proxy.method(1, 2)
 
 from __future__ import annotations
 
+from gpyro.batch import Batch, batch
 from gpyro.constants import VERSION as __version__
 from gpyro.context import deadline, shield, time_left
 from gpyro.exposure import expose, oneway
@@ -21,8 +22,10 @@ from gpyro.settings import config
 from gpyro.values import register_class
 
 __all__ = [
+    "Batch",
     "Future",
     "__version__",
+    "batch",
     "config",
     "deadline",
     "expose",

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from gevent.lock import Semaphore
 from greenlet import getcurrent
 
+from gpyro.batches import run_batch
 from gpyro.constants import RIF_Keywords, RIF_Varargs
 from gpyro.entries import ObjectEntry
 from gpyro.errors import SerializationError, SynchronizationError, WireError
@@ -23,7 +24,7 @@ from gpyro.settings import Settings
 from gpyro.synchronize import CallLock
 from gpyro.tls import CURRENT_CALL, Call, LocalStorage, Session
 from gpyro.wire import metadata
-from gpyro.wire.frames import FLAG_METADATA, FLAG_METHOD, Frame, Kind, Rejection
+from gpyro.wire.frames import FLAG_BATCH, FLAG_METADATA, FLAG_METHOD, Frame, Kind, Rejection
 
 if TYPE_CHECKING:
     from gpyro.net.channel import Channel
@@ -34,7 +35,8 @@ TURN = 0.005
 IS_UNKNOWN, IS_METHOD, IS_ATTRIBUTE = 0, 1, 2
 """Answers to a DESCRIBE; 1 and 2 are Pyro 3's."""
 
-_RESULT, _CALL, _ONEWAY, _GET, _SET = int(Kind.RESULT), int(Kind.CALL), int(Kind.ONEWAY), int(Kind.GET), int(Kind.SET)
+_RESULT, _CALL, _ONEWAY, _BATCH = int(Kind.RESULT), int(Kind.CALL), int(Kind.ONEWAY), int(Kind.BATCH)
+_GET, _SET = int(Kind.GET), int(Kind.SET)
 
 
 class Dispatcher:
@@ -266,7 +268,8 @@ class Dispatcher:
         """Carry out a request of an object, or a daemon, whose calls must not overlap."""
         channel, is_oneway = call.session.channel, call.frame[0] == _ONEWAY
         # Read before it waits, since the caller of a one-way method does not.
-        request = self._read_call(call, entry, body) if is_oneway or call.frame[0] == _CALL else None
+        is_call = (is_oneway and not call.frame[1] & FLAG_BATCH) or call.frame[0] == _CALL
+        request = self._read_call(call, entry, body) if is_call else None
         held: list[CallLock] = []
         try:
             for lock in (self._gate, entry.lock):
@@ -313,15 +316,10 @@ class Dispatcher:
         entry.touch()
         target = entry.target()
         members = entry.members(target)
+        if kind == _BATCH or (call.frame[1] & FLAG_BATCH and kind == _ONEWAY):
+            return 0, run_batch(call, entry, body, self._carry_out)
         if kind in (_CALL, _ONEWAY):
-            method, arguments, keywords = request or self._read_call(call, entry, body)
-            if method not in members.methods:  # the delegate was exchanged while the call waited
-                raise self._unknown(entry, method)
-            if entry.dyncall:
-                flags = RIF_Varargs | RIF_Keywords
-                result = entry.obj.Pyro_dyncall(method, flags, (tuple(arguments), keywords))
-            else:
-                result = getattr(target, method)(*arguments, **keywords)
+            result = self._carry_out(entry, *(request or self._read_call(call, entry, body)))
             return 0, b"" if kind == _ONEWAY else self._encode(call, result)
         if kind == _SET:
             return self._set(call, entry, target, members, body)
@@ -334,6 +332,18 @@ class Dispatcher:
             return 0, self._encode(call, getattr(target, name))
         known = members.has_attribute(target, name)
         return 0, bytes((IS_METHOD if name in members.methods else IS_ATTRIBUTE if known else IS_UNKNOWN,))
+
+    def _carry_out(self, entry: ObjectEntry, method: str, arguments: Any, keywords: Any) -> Any:
+        """Call a method; gives its result."""
+        target = entry.target()
+        is_oneway = entry.members(target).methods.get(method)
+        if is_oneway is None:
+            raise self._unknown(entry, method)
+        if entry.dyncall:
+            result = entry.obj.Pyro_dyncall(method, RIF_Varargs | RIF_Keywords, (tuple(arguments), keywords))
+        else:
+            result = getattr(target, method)(*arguments, **keywords)
+        return None if is_oneway else result
 
     def _set(self, call: Call, entry: ObjectEntry, target: Any, members: Members, body: bytes) -> tuple[int, bytes]:
         serializer = call.session.channel.serializer

@@ -35,7 +35,7 @@ from gpyro.settings import Settings
 from gpyro.util import log
 from gpyro.validators import DefaultConnValidator, ServersJudge
 from gpyro.wire import metadata
-from gpyro.wire.frames import FLAG_METADATA, Frame, Kind, Rejection, unpack_text
+from gpyro.wire.frames import FLAG_BATCH, FLAG_METADATA, Frame, Kind, Rejection, unpack_text
 
 # The id of the real thread, also in a patched process: sessions belong to the hub of a thread.
 _thread_id: Callable[[], int] = monkey.get_original("_thread", "get_ident")
@@ -170,7 +170,7 @@ class RemoteObject:
                 encode = lambda codec: bytes(codec.encode_call(name, args, kwargs))  # noqa: E731
                 channel, answer = self._request(Kind.CALL, encode, deadline, fields or {}, again=False)
                 return channel.serializer.decode(answer[4])
-        raise self._failure(channel, answer)
+        raise self.failure(channel, answer)
 
     def _has_moved(self, session: ClientSession, answer: Frame) -> bool:
         """Whether the object of a name is unknown by the id that it had, so that its name is to be asked for again."""
@@ -207,9 +207,16 @@ class RemoteObject:
             return channel, answer
         if answer[0] == _REJECTED and again and self._has_moved(session, answer):
             return self._request(kind, body, deadline, fields, again=False)
-        raise self._failure(channel, answer)
+        raise self.failure(channel, answer)
 
-    def _failure(self, channel: Channel, answer: Frame) -> Exception:
+    def send_batch(self, body: Callable[[Any], bytes]) -> None:
+        """Send a batch that is not answered; `body` makes its body with the serializer it is given."""
+        deadline, _ = self.handed_on()
+        session = self.connect(deadline)
+        whole = body(session.channel.serializer)
+        session.channel.send_oneway(session.id, whole, FLAG_BATCH, deadline)
+
+    def failure(self, channel: Channel, answer: Frame) -> Exception:
         """The exception that an answer stands for."""
         if answer[0] == Kind.ERROR:
             error: Exception = channel.serializer.decode_error(answer[4])
@@ -291,7 +298,7 @@ class RemoteObject:
             flags, body = _with_metadata(self.handed_on()[1], deadline, question)
             answer = channel.request(_CALL, session.id, body, flags, deadline)
             if answer[0] != _RESULT:
-                raise self._failure(channel, answer)
+                raise self.failure(channel, answer)
             return str(channel.serializer.decode(answer[4]))
         except TimeoutError:
             raise self._too_late() from None

@@ -23,8 +23,9 @@ ROOMS = {
     1: "wire values auth exposure",
     2: "settings item_kinds items util deadline",
     3: "net",
-    4: "tls context objects entries synchronize dispatch failures calls",
-    5: "pyrouri validators remote adapter proxy futures termination servant reaping hosting rounds hub_daemon plugins",
+    4: "tls context objects entries synchronize dispatch failures batches calls",
+    5: "pyrouri validators remote adapter proxy futures batch plugins "
+    "termination servant reaping hosting rounds hub_daemon",
     6: "naming stores discovery eventsvc interop",
     7: "core protocol testing test nsc xnsc wxnsc",
 }

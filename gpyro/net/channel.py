@@ -353,7 +353,7 @@ class Channel(CallingStream):
 
 
 _Handler = Callable[[Channel, "Frame"], None]
-_REQUESTS: Final = (Kind.CALL, Kind.ONEWAY, Kind.GET, Kind.SET, Kind.DESCRIBE)
+_REQUESTS: Final = (Kind.CALL, Kind.ONEWAY, Kind.BATCH, Kind.GET, Kind.SET, Kind.DESCRIBE)
 _BY_KIND: Final[dict[int, _Handler]] = {
     Kind.HELLO: Channel._on_opening,
     Kind.WELCOME: Channel._on_opening,

@@ -41,7 +41,8 @@ class State(Enum):
     ENDED = "ended"
 
 
-_SERVING: Final = (Kind.OPEN, Kind.CLOSE, Kind.CALL, Kind.ONEWAY, Kind.GET, Kind.SET, Kind.DESCRIBE, Kind.CANCEL)
+_CALLS: Final = (Kind.CALL, Kind.ONEWAY, Kind.BATCH, Kind.GET, Kind.SET, Kind.DESCRIBE)
+_SERVING: Final = (Kind.OPEN, Kind.CLOSE, *_CALLS, Kind.CANCEL)
 _ALWAYS: Final = (Kind.RESULT, Kind.ERROR, Kind.REJECTED, Kind.CREDIT, Kind.PING, Kind.PONG, Kind.GOAWAY)
 
 # What may arrive: (the receiver is the connecting end, its state) -> kinds [S2].

@@ -69,6 +69,9 @@ FLAG_METADATA: Final = 0x01
 FLAG_METHOD: Final = 0x02
 """On the answer to a GET: the name is a method, which has no value [C7]."""
 
+FLAG_BATCH: Final = 0x04
+"""On a ONEWAY: the body is that of a BATCH [B1]."""
+
 FLAG_COMPRESSED: Final = 0x80
 """Kept for compression; sent 0 and ignored today [F4]."""
 

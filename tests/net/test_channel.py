@@ -75,7 +75,7 @@ def test_more_credit_than_was_taken_is_a_breach(given):
         (pack(Kind.ERROR, 3), "call 3, which is not out"),
         (pack(Kind.CREDIT, body=b"xx"), "CREDIT"),
         (pack(Kind.HELLO, body=b"{}"), "HELLO"),
-        (pack(Kind.BATCH, 1, 1), "BATCH"),
+        (pack(Kind.STREAM_OPEN, 1, 1), "STREAM_OPEN"),
         (pack(0x7F), "0x7f"),
         (b"".join(pack(Kind.OPEN, 0, 2 * n + 1, b"x") for n in range(4)), "granted 3 sessions"),
     ],

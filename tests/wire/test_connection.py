@@ -267,7 +267,7 @@ def test_the_tables_are_shared() -> None:
 @in_every_place
 def test_after_a_breach_nothing_is_understood(connecting: bool, state: State) -> None:
     valid = b"".join(pack(kind, 1, 1, body_for(kind)) for kind in EXPECTED.get((connecting, state), ()))
-    for breach in (header(0x7F, 0), header(Kind.BATCH, 0), header(Kind.CALL, MAX_ID), header(Kind.HELLO, 5000)):
+    for breach in (header(0x7F, 0), header(Kind.STREAM_OPEN, 0), header(Kind.CALL, MAX_ID), header(Kind.HELLO, 5000)):
         for cut in (16, 3):
             connection = connection_at(connecting, state)
             with pytest.raises(WireError):
@@ -283,10 +283,10 @@ def test_what_came_before_a_breach_comes_out_when_it_comes_alone(connecting: boo
     frames = frames_of_all_kinds()
     connection = connection_at(connecting, State.ESTABLISHED)
     out: list[Frame] = []
-    for byte in to_bytes(frames) + header(Kind.BATCH, 3)[:-1]:
+    for byte in to_bytes(frames) + header(Kind.STREAM_OPEN, 3)[:-1]:
         out += connection.feed(bytes((byte,)))
     assert out == frames
-    assert rule_broken(connection, header(Kind.BATCH, 3)[-1:]) == "S2"
+    assert rule_broken(connection, header(Kind.STREAM_OPEN, 3)[-1:]) == "S2"
 
 
 # ---- what to say in the end

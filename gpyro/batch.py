@@ -1,0 +1,95 @@
+"""Batches: many calls of one object in one message."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gpyro.errors import WireError
+from gpyro.proxy import DynamicProxy
+from gpyro.wire import batch as wire
+from gpyro.wire.frames import Kind
+
+
+class Batch:
+    """Collects calls of one remote object, and makes them together when it is called itself.
+
+    ::
+
+        batch = gpyro.batch(account)
+        batch.deposit(10)
+        batch.withdraw(5)
+        first, second = batch()
+
+    The calls run on the server one after the other, in the order made. The first that raises ends the batch: those
+    after it are not made. Afterwards the batch is empty, and can be used again.
+    """
+
+    def __init__(self, proxy: DynamicProxy) -> None:
+        self._proxy = proxy
+        self._calls: list[tuple[str, tuple[Any, ...], dict[str, Any]]] = []
+
+    def __getattr__(self, name: str) -> Any:
+        if name[:1] == "_":
+            raise AttributeError(f"{name!r} is private, and never asked of a remote object")
+
+        def collect(*args: Any, **kwargs: Any) -> None:
+            self._calls.append((name, args, kwargs))
+
+        return collect
+
+    def __len__(self) -> int:
+        return len(self._calls)
+
+    def __call__(self, oneway: bool = False) -> list[Any] | None:
+        """Make the calls that were collected.
+
+        Args:
+            oneway: do not wait for them; no result and no exception comes back.
+
+        Returns:
+            The results, in order; None for one-way.
+
+        Raises:
+            Exception: what the first call raised that failed, with a note that says which it was; its attribute
+                ``batch_index`` is that call's number, from 0, and ``batch_results`` the results of those before it.
+            SerializationError: an argument cannot travel, or the batch is too large; nothing was called.
+            ProtocolError: as with a single call.
+        """
+        calls, self._calls = self._calls, []
+        if not calls:
+            return None if oneway else []
+        remote = self._proxy._remote
+        names = [name for name, _, _ in calls]
+
+        def body(serializer: Any) -> bytes:
+            return wire.join([serializer.encode_call(name, args, kwargs) for name, args, kwargs in calls])
+
+        if oneway:
+            remote.send_batch(body)
+            return None
+        channel, answer = remote.ask(Kind.BATCH, body)
+        results: list[Any] = []
+        for kind, part in wire.split_answers(answer[4]):
+            if kind != Kind.RESULT:
+                raise _failed(remote.failure(channel, (kind, 0, 0, 0, part)), names, results)
+            results.append(channel.serializer.decode(part))
+        if len(results) != len(calls):
+            raise WireError(f"a batch of {len(calls)} calls has {len(results)} answers", "B2")
+        return results
+
+    def __repr__(self) -> str:
+        return f"<Batch of {len(self)} calls for {self._proxy.URI}>"
+
+
+def _failed(error: Exception, names: list[str], results: list[Any]) -> Exception:
+    index = len(results)
+    after = len(names) - index - 1
+    text = f"raised by call {index + 1} of a batch of {len(names)}, {names[index]!r}"
+    error.add_note(text + (f"; the {after} after it were not made" if after else ""))
+    error.batch_index, error.batch_results = index, results  # type: ignore[attr-defined]
+    return error
+
+
+def batch(proxy: DynamicProxy) -> Batch:
+    """An empty batch for the object of `proxy`; see `Batch`."""
+    return Batch(proxy)

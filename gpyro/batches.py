@@ -1,0 +1,66 @@
+"""The server's side of a batch: its calls one after the other, up to the first that fails."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from gpyro.entries import ObjectEntry
+from gpyro.errors import SerializationError, WireError
+from gpyro.failures import Rejected, Unsendable, answer_to_failed
+from gpyro.tls import Call, CallCancelled
+from gpyro.wire.batch import ANSWER_SIZE, pack_answer, split
+from gpyro.wire.frames import Kind, Rejection
+
+CarryOut = Callable[[ObjectEntry, str, Any, Any], Any]
+
+
+def run_batch(call: Call, entry: ObjectEntry, body: bytes, carry_out: CarryOut) -> bytes:
+    """Make the calls of a batch; gives the body of its answer.
+
+    Args:
+        call: the batch as a whole.
+        entry: the object.
+        body: what came.
+        carry_out: calls one method, by its name and arguments.
+
+    Raises:
+        Rejected: it cannot be read, and nothing was called.
+        CallCancelled: nobody waits for its end any more.
+    """
+    try:
+        parts = list(split(body))
+    except WireError as error:
+        raise Rejected(Rejection.UNREADABLE, f"the server cannot read the batch: {error}") from None
+    serializer, limit = call.session.channel.serializer, call.session.channel.result_limit
+    answers: list[bytes] = []
+    size = 0
+    for part in parts:
+        kind = int(Kind.RESULT)
+        try:
+            try:
+                method, arguments, keywords = serializer.decode_call(part)
+            except SerializationError as error:
+                raise Rejected(Rejection.UNREADABLE, f"the server cannot read the call: {error}") from None
+            result = carry_out(entry, method, arguments, keywords)
+            answer = _encoded(serializer, result, limit - size - ANSWER_SIZE)
+        except CallCancelled:
+            raise
+        except BaseException as error:
+            kind, answer = answer_to_failed(call, entry, error)
+        answers.append(pack_answer(kind, answer))
+        size += len(answers[-1])
+        if kind != Kind.RESULT:
+            break
+    return b"".join(answers)
+
+
+def _encoded(serializer: Any, result: Any, room: int) -> bytes:
+    try:
+        answer = bytes(serializer.encode(result))
+    except SerializationError as error:
+        raise Unsendable(error) from None
+    if len(answer) > room:
+        text = f"the results of the batch, with {len(answer)} bytes more, are over what the caller takes"
+        raise Unsendable(SerializationError(f"{text} (its PYRO_MAX_MESSAGE)"))
+    return answer
