@@ -20,6 +20,7 @@ from gpyro.entries import ObjectEntry
 from gpyro.errors import SerializationError, SynchronizationError, WireError
 from gpyro.exposure import Members
 from gpyro.failures import NotPrepared, Rejected, Unread, Unsendable, answer_to_failed, encoded_error, shown
+from gpyro.instances import ClassEntry
 from gpyro.settings import Settings
 from gpyro.synchronize import CallLock
 from gpyro.tls import CURRENT_CALL, Call, LocalStorage, Session
@@ -66,6 +67,10 @@ class Dispatcher:
     def add(self, guid: str, name: str | None, obj: Any) -> None:
         """Make `obj` reachable under `guid`."""
         self.entries[guid] = ObjectEntry(guid, name, obj, self._gate is None)
+
+    def add_class(self, guid: str, name: str | None, cls: type, mode: str, creator: Any, daemon: Any) -> None:
+        """Make instances of `cls`, made by `creator` as `mode` says, reachable under `guid`."""
+        self.entries[guid] = ClassEntry(guid, name, cls, self._gate is None, mode, creator, daemon)
 
     def set_init_tls(self, function: Callable[[LocalStorage], object]) -> None:
         """Have `function` prepare the storage of each new session; the shared one is prepared at once."""
@@ -195,6 +200,8 @@ class Dispatcher:
                     answer = serializer.encode(result)
                 except SerializationError as error:
                     raise Unsendable(error) from None
+            elif isinstance(entry, ClassEntry):
+                flags, answer = self._run_instance(call, entry.entry_for(call), body)
             elif self._gate is not None or entry.lock is not None:
                 flags, answer = self._run_locked(call, entry, body)
             else:
@@ -202,6 +209,7 @@ class Dispatcher:
             if len(answer) > channel.result_limit:
                 raise self._too_large(channel, len(answer))
         except BaseException as error:
+            call.worker = None  # what is said about it must not be broken off
             kind, answer = answer_to_failed(call, self.entries.get(session.object_id), error)
         call.worker = None
         if self.unheard or call.timer is not None:
@@ -263,6 +271,11 @@ class Dispatcher:
         if call.session.failure is not None:
             return NotPrepared()
         return Rejected(Rejection.UNKNOWN_OBJECT, f"unknown object ID {shown(call.session.object_id)}")
+
+    def _run_instance(self, call: Call, entry: ObjectEntry, body: bytes) -> tuple[int, bytes]:
+        """Carry out a request of a connected class by the instance that is for it."""
+        locked = self._gate is not None or entry.lock is not None
+        return self._run_locked(call, entry, body) if locked else self._perform(call, entry, body)
 
     def _run_locked(self, call: Call, entry: ObjectEntry, body: bytes) -> tuple[int, bytes]:
         """Carry out a request of an object, or a daemon, whose calls must not overlap."""

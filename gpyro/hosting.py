@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from gevent import monkey
 
@@ -11,6 +11,7 @@ from gpyro.constants import INTERNAL_DAEMON_GUID
 from gpyro.dispatch import Dispatcher
 from gpyro.errors import DaemonError
 from gpyro.guid import getGUID
+from gpyro.instances import MODES
 from gpyro.net.channel import Channel
 from gpyro.net.hub import HubState
 from gpyro.net.listener import Listener
@@ -71,16 +72,57 @@ class ObjectHost:
             URIError: the object has an id that no URI can name.
         """
         if isinstance(obj, type):
-            raise DaemonError(f"{obj.__name__} is a class; connect an instance of it")
+            raise DaemonError(f"{obj.__name__} is a class; connect an instance of it, or use connect_class")
+        if isinstance(obj, ObjBase) and "objectGUID" not in obj.__dict__:
+            raise DaemonError(f"{type(obj).__name__}.__init__ did not call ObjBase.__init__")
+        wanted = obj.GUID() if isinstance(obj, ObjBase) else ""
+        uri = self._enter(obj, name, wanted, lambda guid: self._dispatcher.add(guid, name, obj))
+        if name is not None:
+            log.info("%r is connected as %r, but no name server is in use", type(obj).__name__, name)
+        if isinstance(obj, ObjBase):
+            obj.setPyroDaemon(cast("Daemon", self))
+        return uri
+
+    def connect_class(
+        self,
+        cls: type,
+        name: str | None = None,
+        *,
+        instances: Literal["single", "session", "call"] = "session",
+        creator: Callable[[], Any] | None = None,
+    ) -> PyroURI:
+        """Make a class reachable, of which instances are made when calls need them.
+
+        Args:
+            cls: the class.
+            name: what to find it by.
+            instances: ``session`` makes one for each proxy, which is dropped when its session ends; ``call`` one for
+                each call; ``single`` one for all, at the first call.
+            creator: makes an instance, in the greenlet of the call that needs it, and may block; without, the class
+                is called without arguments. If it raises, that call gets the exception, and the next one tries again.
+
+        Returns:
+            The URI for proxies.
+
+        Raises:
+            DaemonError: the name is taken by another object here or no str, it is no class, or the daemon is closed.
+            ValueError: `instances` is none of the three.
+        """
+        if not isinstance(cls, type):
+            raise DaemonError(f"{cls!r} is no class; use connect")
+        if instances not in MODES:
+            raise ValueError(f"instances is one of {', '.join(MODES)}, not {instances!r}")
+        add = self._dispatcher.add_class
+        return self._enter(cls, name, "", lambda guid: add(guid, name, cls, instances, creator or cls, self))
+
+    def _enter(self, obj: Any, name: str | None, wanted: str, add: Callable[[str], None]) -> PyroURI:
+        """Take up an object, with the id that is `wanted`, unless it has been already."""
         if name is not None and not isinstance(name, str):
             raise DaemonError(f"the name of an object is a str: {name!r}")
         if self._closed:
             raise DaemonError("the daemon is closed")
-        if isinstance(obj, ObjBase) and "objectGUID" not in obj.__dict__:
-            raise DaemonError(f"{type(obj).__name__}.__init__ did not call ObjBase.__init__")
         with self._changing:
-            known = self._ids.get(id(obj))
-            guid = known or (obj.GUID() if isinstance(obj, ObjBase) else getGUID())
+            guid = self._ids.get(id(obj)) or wanted or getGUID()
             uri = self._uri(guid)
             entry = self._dispatcher.entries.get(guid)
             if entry is not None and entry.obj is not obj:
@@ -91,11 +133,8 @@ class ObjectHost:
             if entry is not None:
                 entry.name = name
             else:
-                self._add(guid, name, obj)
-        if name is not None:
-            log.info("%r is connected as %r, but no name server is in use", type(obj).__name__, name)
-        if isinstance(obj, ObjBase):
-            obj.setPyroDaemon(cast("Daemon", self))
+                self._ids[id(obj)] = guid
+                add(guid)
         return uri
 
     def _add(self, guid: str, name: str | None, obj: Any) -> None:
@@ -154,7 +193,8 @@ class ObjectHost:
 
     def _id_of(self, obj: Any) -> str:
         try:
-            return self._ids[id(obj)]
+            # An instance of a connected class has the id of the class.
+            return self._ids.get(id(obj)) or self._ids[id(type(obj))]
         except KeyError:
             raise KeyError(f"{obj!r} is not connected to this daemon") from None
 

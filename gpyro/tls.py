@@ -94,7 +94,7 @@ class Session:
         ended: the session is over.
     """
 
-    __slots__ = ("_caller", "_storage", "channel", "ended", "failure", "id", "object_id", "queue")
+    __slots__ = ("__weakref__", "_caller", "_storage", "channel", "ended", "failure", "id", "object_id", "queue")
 
     def __init__(self, channel: Channel, session_id: int, object_id: str) -> None:
         self.channel = channel

@@ -256,7 +256,7 @@ def test_named_connects_without_name_server_are_logged(caplog):
 @pytest.mark.parametrize(
     ("thing", "name", "text"),
     [
-        (Thing, "name", "Thing is a class; connect an instance of it"),
+        (Thing, "name", "Thing is a class; connect an instance of it, or use connect_class"),
         ("name", Thing, "the name of an object is a str"),
         (object(), 5, "the name of an object is a str: 5"),
     ],
