@@ -19,6 +19,7 @@ from gpyro.exposure import expose, oneway
 from gpyro.futures import Future, submit
 from gpyro.plugins import register_serializer
 from gpyro.settings import config
+from gpyro.threaded import threaded
 from gpyro.values import register_class
 
 __all__ = [
@@ -34,5 +35,6 @@ __all__ = [
     "register_serializer",
     "shield",
     "submit",
+    "threaded",
     "time_left",
 ]

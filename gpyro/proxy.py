@@ -66,6 +66,14 @@ class DynamicProxy:
             raise AttributeError(f"{name!r} is private, and never asked of a remote object")
         return self._remote.call(name, *vargs, **kargs)
 
+    def _flush(self) -> None:
+        """Wait until the server has begun all calls that were made through this proxy so far, one-way ones included.
+
+        Raises:
+            ProtocolError: as with a call.
+        """
+        self._remote.ask(Kind.DESCRIBE, lambda serializer: b"")
+
     def _release(self) -> None:
         """End the sessions of this proxy; the next call begins a new one."""
         self._remote.release()

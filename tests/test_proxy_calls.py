@@ -63,6 +63,24 @@ def elapsed(function, *arguments):
     return raised.value, time.monotonic() - began
 
 
+# Flushing
+
+
+def test_flush_waits_until_one_way_calls_have_begun(lined):
+    obj, _, relay, proxy = lined
+    assert proxy.echo(0) == 0
+    proxy._setOneway("wait")
+    relay.flowing_up.clear()
+    for number in range(20):
+        proxy.wait(number)
+    flushing = gevent.spawn(proxy._flush)
+    turns(3)
+    assert not flushing.ready()
+    relay.flowing_up.set()
+    flushing.get(timeout=5)
+    assert obj.began == list(range(20))
+
+
 # Deadlines
 
 
