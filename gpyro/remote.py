@@ -8,7 +8,7 @@ from collections.abc import Callable
 from time import monotonic
 from typing import Any, Final
 
-from gevent import monkey
+from gevent import monkey, sleep
 from greenlet import getcurrent
 
 from gpyro.auth import Identification
@@ -45,6 +45,9 @@ _CALL, _RESULT, _REJECTED = int(Kind.CALL), int(Kind.RESULT), int(Kind.REJECTED)
 MAX_BEGINS = 3
 """Channels tried for one session: the first may be lost, or the proxy changed, while it is opened."""
 
+CATCH_UP = 5
+"""Turns of the loop at most for reading what came while it could not run."""
+
 _private_keys = itertools.count(1)
 
 _VERDICTS: Final[dict[int, Callable[[str], Exception]]] = {
@@ -64,6 +67,17 @@ def _with_chain(body: bytes) -> tuple[int, bytes]:
     if call is None or not call.chain:
         return 0, body
     return FLAG_METADATA, metadata.prepend({metadata.CHAIN: list(call.chain)}, body)
+
+
+def _catch_up(channel: Channel) -> None:
+    """Let the loop read what it could not: the daemon may be gone, or have said that it will.
+
+    Otherwise a call after a restart would be sent to nobody, and what became of it could not be told.
+    """
+    for _ in range(CATCH_UP):
+        if not channel.usable or not channel.has_unread():
+            return
+        sleep(0.001)
 
 
 class ClientSession:
@@ -143,7 +157,7 @@ class RemoteObject:
         timeout = self.timeout
         deadline = None if timeout is None else monotonic() + timeout
         session = self.sessions.get(_thread_id())
-        if session is None or not session.channel.usable or self._lines:
+        if session is None or not session.channel.usable or self._lines or session.channel.has_unread():
             session = self.connect(deadline)
         channel = session.channel
         serializer = channel.serializer
@@ -209,8 +223,10 @@ class RemoteObject:
         """The session on the current thread's hub, begun if need be, when all earlier calls have gone on with it."""
         thread = _thread_id()
         session = self.sessions.get(thread)
-        if session is not None and session.channel.usable and thread not in self._lines:
-            return session
+        if session is not None and thread not in self._lines:
+            channel = session.channel
+            if channel.usable and not channel.has_unread():
+                return session
         state = hub_state()
         if getcurrent() is state.hub:
             raise PyroError("a proxy cannot be called from the hub (a loop callback): spawn a greenlet for it")
@@ -225,6 +241,8 @@ class RemoteObject:
                 raise self._too_late() from None
             try:
                 session = self.sessions.get(thread)
+                if session is not None:
+                    _catch_up(session.channel)
                 if session is None or not session.channel.usable:
                     session = self.sessions[thread] = self._begin(state.part(ChannelTable), deadline)
                 return session
