@@ -21,7 +21,7 @@ from docopt import docopt
 from gevent.event import Event
 from refusals import NoSuchArticle, NoSuchOrder, NotEnough, OtherOrder
 
-from gpyro import core
+from gpyro import core, errors
 
 LONGEST_WAIT = 20.0
 """Seconds an order may wait here. Less than its caller's timeout, so that the caller gets an answer, not a timeout."""
@@ -113,7 +113,10 @@ def main() -> None:
     """Serve until the end."""
     arguments = docopt(__doc__)
     logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    daemon = core.Daemon(port=int(arguments["--port"]), norange=1)
+    try:
+        daemon = core.Daemon(port=int(arguments["--port"]), norange=1)
+    except (ValueError, OverflowError, errors.DaemonError) as error:
+        sys.exit(f"backend.py: cannot listen on port {arguments['--port']}: {error}")
     # A name, unlike an id, is the same after a restart: the web application need not be restarted then.
     daemon.connect(Warehouse(), "warehouse")
     print(f"PYROLOC://localhost:{daemon.port}/warehouse", flush=True)
@@ -124,4 +127,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -19,6 +19,7 @@ monkey.patch_all()
 
 import contextlib
 import signal
+import sys
 
 import gevent
 from app import app
@@ -48,12 +49,22 @@ def main() -> None:
     arguments = docopt(__doc__)
     # The server waits for running requests only if they run in a pool.
     pool = Pool(MAX_CONNECTIONS)
-    server = WSGIServer(("127.0.0.1", int(arguments["--port"])), app, spawn=pool, handler_class=Handler)
-    server.start()
+    try:
+        server = WSGIServer(("127.0.0.1", int(arguments["--port"])), app, spawn=pool, handler_class=Handler)
+        server.start()
+    except (ValueError, OverflowError, OSError) as error:
+        sys.exit(f"serve.py: cannot listen on port {arguments['--port']}: {error}")
     print(f"http://127.0.0.1:{server.server_port}", flush=True)
-    gevent.signal_handler(signal.SIGTERM, server.close)  # accepts no more; what runs is waited for below
+
+    def stop() -> None:
+        """Accept no more. A second Ctrl-C does not wait for the requests that run."""
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        server.close()
+
+    gevent.signal_handler(signal.SIGTERM, stop)
+    gevent.signal_handler(signal.SIGINT, stop)
     with contextlib.suppress(KeyboardInterrupt):
-        server.serve_forever(stop_timeout=GRACE)
+        server.serve_forever(stop_timeout=GRACE)  # when it was closed, it waits for the requests that run
 
 
 if __name__ == "__main__":

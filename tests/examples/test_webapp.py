@@ -394,6 +394,23 @@ def test_which_verdict_is_which_status(webs: dict[str, Web]):
     assert web.ask("GET", "/orders/lonely") == (200, BOOKED), "it may have run, and it did"
 
 
+def test_a_port_that_is_taken(webs: dict[str, Web], tmp_path: Path):
+    web = webs["gevent"]
+    started = [
+        Process(["backend.py", "--port", web.backend_port], tmp_path / "backend", {}),
+        Process(["serve.py", "--port", str(web.port)], tmp_path / "server", {"WAREHOUSE": web.uri}),
+    ]
+    try:
+        for process, port in zip(started, [web.backend_port, web.port], strict=True):
+            assert process.code() == 1
+            assert f"cannot listen on port {port}: " in process.printed
+            assert "Address already in use" in process.printed
+            assert len(process.printed.splitlines()) == 1
+    finally:
+        for process in started:
+            process.kill()
+
+
 def test_the_readme_runs_it_like_these_tests():
     readme = (EXAMPLE / "README.md").read_text()
     commands = re.findall(r"^    ((?:python|gunicorn) .*?)(?:  +#.*)?$", readme, re.MULTILINE)
