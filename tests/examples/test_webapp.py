@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import http.client
 import json
 import os
@@ -49,6 +50,17 @@ BROKEN = """
 """
 
 
+_libc = ctypes.CDLL(None)
+PR_SET_PDEATHSIG = 1
+
+
+def _in_child() -> None:
+    # A shell that runs the tests in the background has made all its children ignore Ctrl-C.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    # These are servers, which would stay for ever if the tests were killed.
+    _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
 class Process:
     """A Python program in the example's directory; what it prints goes to a file."""
 
@@ -63,8 +75,7 @@ class Process:
                 cwd=EXAMPLE,
                 # gunicorn's control socket goes where the home is.
                 env={**os.environ, "PYTHONUNBUFFERED": "1", **environment},
-                # A shell that runs the tests in the background has made all its children ignore Ctrl-C.
-                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+                preexec_fn=_in_child,
                 process_group=0,
             )
 
