@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable
 from typing import Any, Final
 
-from gevent import monkey
+from gevent import monkey, sleep
 from greenlet import getcurrent
 
 from gpyro.auth import Identification
@@ -44,6 +44,9 @@ _CALL, _RESULT, _REJECTED = int(Kind.CALL), int(Kind.RESULT), int(Kind.REJECTED)
 MAX_BEGINS = 3
 """Channels tried for one session: the first may be lost, or the proxy changed, while it is opened."""
 
+CATCH_UP = 5
+"""Turns of the loop at most for reading what came while it could not run."""
+
 _private_keys = itertools.count(1)
 
 
@@ -68,6 +71,17 @@ def _with_metadata(fields: dict[str, Any], deadline: float | None, body: bytes) 
     if not fields and deadline is None:
         return 0, body
     return FLAG_METADATA, metadata.prepend(with_deadline(fields, deadline), body)
+
+
+def _catch_up(channel: Channel) -> None:
+    """Let the loop read what it could not: the daemon may be gone, or have said that it will.
+
+    Otherwise a call after a restart would be sent to nobody, and what became of it could not be told.
+    """
+    for _ in range(CATCH_UP):
+        if not channel.usable or not channel.has_unread():
+            return
+        sleep(0.001)
 
 
 class ClientSession:
@@ -149,7 +163,7 @@ class RemoteObject:
         if tree_locals or self.timeout is not None:
             deadline, fields = handed_on(tree_locals, self.timeout)
         session = self.sessions.get(_thread_id())
-        if session is None or not session.channel.usable or self._lines:
+        if session is None or not session.channel.usable or self._lines or session.channel.has_unread():
             session = self.connect(deadline)
         channel = session.channel
         serializer = channel.serializer
@@ -229,8 +243,10 @@ class RemoteObject:
         """The session on the current thread's hub, begun if need be, when all earlier calls have gone on with it."""
         thread = _thread_id()
         session = self.sessions.get(thread)
-        if session is not None and session.channel.usable and thread not in self._lines:
-            return session
+        if session is not None and thread not in self._lines:
+            channel = session.channel
+            if channel.usable and not channel.has_unread():
+                return session
         state = hub_state()
         if getcurrent() is state.hub:
             raise PyroError("a proxy cannot be called from the hub (a loop callback): spawn a greenlet for it")
@@ -245,6 +261,8 @@ class RemoteObject:
                 raise self._too_late() from None
             try:
                 session = self.sessions.get(thread)
+                if session is not None:
+                    _catch_up(session.channel)
                 if session is None or not session.channel.usable:
                     session = self.sessions[thread] = self._begin(state.part(ChannelTable), deadline)
                 return session

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import threading
 
@@ -206,6 +207,40 @@ def test_a_name_is_asked_for_again_after_a_restart():
         proxy._release()
 
 
+BLOCKED = """
+    import sys, time
+    from gpyro import core
+    proxy, attributes = core.getProxyForURI(sys.argv[1]), core.getAttrProxyForURI(sys.argv[1])
+    assert proxy.echo(1) == 1 and attributes.seen == []
+    proxy._setOneway("note")
+    print("blocked", flush=True)
+    sys.stdin.readline()
+    time.sleep(0.03)  # so short a pause is long enough
+    if sys.argv[2] == "one-way call":
+        proxy.note("sent", b"")
+    elif sys.argv[2] == "attribute":
+        assert attributes.seen == []
+    else:
+        assert proxy.echo(2) == 2
+    """
+
+
+@pytest.mark.parametrize("what", ["call", "one-way call", "attribute"])
+@pytest.mark.parametrize("end", ["stop", "closedown"])
+def test_a_program_that_kept_its_loop_from_running_notices_a_restart_before_it_calls(end, what):
+    first, second = Notes(), Notes()
+    with contextlib.ExitStack() as stack:
+        daemon = stack.enter_context(serving(first, "notes"))
+        uri = f"PYROLOC://127.0.0.1:{daemon.port}/notes"
+        client = stack.enter_context(program(BLOCKED, uri, what))
+        assert client.line() == "blocked"
+        getattr(daemon, end)()
+        with serving(second, "notes", port=daemon.port):
+            client.say("go on")
+            assert client.end() == (0, "", "")
+            eventually(lambda: second.seen == ([("sent", 0)] if what == "one-way call" else []))
+
+
 @pytest.mark.parametrize("kind", ["plain", "attributes"])
 def test_an_object_that_was_exchanged_is_found_on_the_same_connection(kind):
     first, second = Thing(), Thing()
@@ -305,6 +340,26 @@ def test_one_way_calls_arrive_although_the_program_ends(size, channel):
             assert client.ended_well() == ""
         eventually(lambda: len(obj.seen) == 5)
         assert obj.seen == [(number, size) for number in range(5)]
+
+
+def test_one_way_calls_arrive_although_the_program_goes_on_without_its_loop():
+    code = """
+        import sys
+        from gpyro import core
+        proxy = core.getProxyForURI(sys.argv[1])
+        proxy._setOneway("note")
+        for number in range(3):
+            proxy.note(number, b"")
+        proxy.echo(1)
+        proxy.note(3, b"")  # amid what the answer caused
+        sys.stdin.readline()
+        """
+    obj = Notes()
+    with serving(obj) as daemon, program(code, str(daemon.getProxyForObj(obj).URI)) as client:
+        eventually(lambda: [number for number, _ in obj.seen] == [0, 1, 2, 3])
+        client.say("go on")
+        assert client.end() == (0, "", "")
+    assert len(obj.seen) == 4
 
 
 def test_one_way_calls_arrive_although_their_private_channel_is_given_up():

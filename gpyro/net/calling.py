@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from socket import MSG_PEEK
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +32,9 @@ if TYPE_CHECKING:
 UNJOINED = 16 * 1024
 """A body from this size on is not copied behind its header."""
 
+PAUSE = 0.02
+"""Seconds since something was read after which a caller looks whether more came that the loop could not read."""
+
 _pack_header = HEADER.pack
 
 
@@ -40,12 +44,13 @@ class CallingStream(FrameStream):
     Attributes:
         pending: calls that wait for their answer, by id.
         opened: ids of the sessions of this end; None as long as the peer serves none.
+        read_up_to: when nothing was unread for all that is known, as monotonic seconds.
         peer_limit: largest body that the peer takes.
         window: what may still be sent of what the peer granted.
         call_ids, session_ids: where the next ids come from.
     """
 
-    __slots__ = ("_calls_waiting", "call_ids", "opened", "peer_limit", "pending", "session_ids", "window")
+    __slots__ = ("_calls_waiting", "call_ids", "opened", "peer_limit", "pending", "read_up_to", "session_ids", "window")
 
     def __init__(self, state: HubState, sock: _socket.socket, wire: Connection) -> None:
         super().__init__(state, sock, wire)
@@ -53,6 +58,7 @@ class CallingStream(FrameStream):
         self.opened: set[int] | None = None
         self.window = _NO_WINDOW
         self.peer_limit = 0
+        self.read_up_to = 0.0
         self.call_ids = self.session_ids = _NO_IDS
         # Made when the first call has to wait.
         self._calls_waiting: Turnstile | None = None
@@ -68,6 +74,22 @@ class CallingStream(FrameStream):
         """There are neither calls of this end out nor sessions of it open."""
 
     # Calls of this end
+
+    def has_unread(self) -> bool:
+        """Whether something came, perhaps the end, that the loop could not read, as the program kept it from running.
+
+        That is looked at after a pause only: the loop of a busy program comes back sooner, and reads by itself.
+        """
+        if self.pending or monotonic() < self.read_up_to + PAUSE:
+            return False
+        try:
+            self.sock.recv(1, MSG_PEEK)
+        except (BlockingIOError, InterruptedError):
+            self.read_up_to = monotonic()
+            return False
+        except OSError:
+            return True
+        return True
 
     def request(self, kind: int, session_id: int, body: bytes, flags: int = 0, deadline: float | None = None) -> Frame:
         """Send a call and wait for its answer.
@@ -155,6 +177,8 @@ class CallingStream(FrameStream):
         size = len(body)
         turnstile = self._take(caller, session_id, size, deadline)
         self.send(_pack_header(Kind.ONEWAY, flags, 0, 0, session_id, size) + body)
+        if caller.parent is None:
+            self.flush()  # a main program, unlike a greenlet, may not let the loop run for long
         if turnstile is not None:
             turnstile.passed()
 
@@ -245,6 +269,7 @@ class CallingStream(FrameStream):
         if not self.pending:
             # The caller that goes on now often calls again at once, so what follows from it waits until then.
             self.drained = True
+            self.read_up_to = monotonic()
         if self._calls_waiting is not None:
             self._calls_waiting.advance()
         caller = call.caller
@@ -260,6 +285,7 @@ class CallingStream(FrameStream):
             raise WireError("a CREDIT of the wrong length", "W2")
         if not self.window.give(*CREDIT_BODY.unpack(frame[4])):
             raise WireError("more credit than was taken", "W4")
+        self.read_up_to = monotonic()
         if self._calls_waiting is not None:
             self._calls_waiting.advance()
 

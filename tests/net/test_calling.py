@@ -375,6 +375,25 @@ def test_go_away_lets_running_calls_finish_and_no_new_ones_begin(desk):
         assert results([running]) == [b"running"]
 
 
+@pytest.mark.parametrize("end", ["closed", "go away"])
+def test_what_came_while_the_loop_could_not_run_is_noticed(end):
+    with channel_and_raw(connecting=True) as (channel, raw):
+        channel.read_up_to = 0.0
+        assert not channel.has_unread()
+        # Past gevent, which might let the loop run.
+        if end == "closed":
+            raw.sock._sock.shutdown(1)
+        else:
+            raw.sock._sock.send(pack_text(Kind.GOAWAY, 7, "bye"))
+        channel.read_up_to = monotonic() + 60
+        assert not channel.has_unread(), "nobody looks so soon after an answer"
+        channel.read_up_to = 0.0
+        assert channel.has_unread()
+        assert channel.usable
+        turns()
+        assert not channel.usable
+
+
 def test_the_last_session_makes_it_idle(desk):
     with channel_pair(desk) as (near, _):
         near.close_session(near.open_session(b"x"))
