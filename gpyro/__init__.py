@@ -14,9 +14,10 @@ from __future__ import annotations
 
 from gpyro.batch import Batch, batch
 from gpyro.constants import VERSION as __version__
-from gpyro.context import deadline, shield, time_left
+from gpyro.context import CallContext, call_context, current_context, deadline, shield, time_left
 from gpyro.exposure import expose, oneway
 from gpyro.futures import Future, submit
+from gpyro.observing import CallInfo, Observer, observe
 from gpyro.plugins import register_serializer
 from gpyro.settings import config
 from gpyro.threaded import threaded
@@ -24,12 +25,18 @@ from gpyro.values import register_class
 
 __all__ = [
     "Batch",
+    "CallContext",
+    "CallInfo",
     "Future",
+    "Observer",
     "__version__",
     "batch",
+    "call_context",
     "config",
+    "current_context",
     "deadline",
     "expose",
+    "observe",
     "oneway",
     "register_class",
     "register_serializer",

@@ -21,6 +21,7 @@ from gpyro.errors import SerializationError, SynchronizationError, WireError
 from gpyro.exposure import Members
 from gpyro.failures import NotPrepared, Rejected, Unread, Unsendable, answer_to_failed, encoded_error, shown
 from gpyro.instances import ClassEntry
+from gpyro.observing import ServedCall, label_of, observers
 from gpyro.settings import Settings
 from gpyro.synchronize import CallLock
 from gpyro.tls import CURRENT_CALL, Call, LocalStorage, Session
@@ -168,6 +169,8 @@ class Dispatcher:
             return  # nobody is there for the answer; in a forked child the call is the parent's
         kind, flags = _RESULT, 0
         call.worker = getcurrent()
+        if observers:
+            call.info, call.watched = ServedCall(call), True
         try:
             body = frame[4]
             if frame[1] & FLAG_METADATA:
@@ -175,7 +178,7 @@ class Dispatcher:
             entry = self.entries.get(session.object_id)
             if entry is None or call.cancelled or self.draining or session.failure is not None:
                 raise self._why_not(call)
-            if frame[0] == _CALL and entry.simple:
+            if frame[0] == _CALL and entry.simple and not observers:
                 # The usual case, in as few steps as can be.
                 try:
                     method, arguments, keywords = serializer.decode_call(body)
@@ -200,27 +203,40 @@ class Dispatcher:
                     answer = serializer.encode(result)
                 except SerializationError as error:
                     raise Unsendable(error) from None
-            elif isinstance(entry, ClassEntry):
-                flags, answer = self._run_instance(call, entry.entry_for(call), body)
-            elif self._gate is not None or entry.lock is not None:
-                flags, answer = self._run_locked(call, entry, body)
             else:
-                flags, answer = self._perform(call, entry, body)
+                flags, answer = self._run_unusual(call, entry, body)
             if len(answer) > channel.result_limit:
                 raise self._too_large(channel, len(answer))
         except BaseException as error:
             call.worker = None  # what is said about it must not be broken off
             kind, answer = answer_to_failed(call, self.entries.get(session.object_id), error)
         call.worker = None
-        if self.unheard or call.timer is not None:
+        if self.unheard or call.watched:
             self._end_unusual(call)
             if frame[0] == _ONEWAY or call.answered:
                 return
+            if call.answer_annotations:
+                flags, answer = self._annotate(call, flags, answer)
         channel.answer(frame, kind, answer, flags)
+
+    def _annotate(self, call: Call, flags: int, answer: bytes) -> tuple[int, bytes]:
+        """The answer with what the method gives back along with it."""
+        channel = call.session.channel
+        try:
+            annotated = metadata.prepend({metadata.ANNOTATIONS: call.answer_annotations}, answer)
+            if len(annotated) <= channel.result_limit:
+                return flags | FLAG_METADATA, annotated
+            why: object = "with them it is over the limit of a message"
+        except SerializationError as error:
+            why = error
+        channel.state.warn("annotations", "the annotations of an answer to %s are dropped: %s", channel.address, why)
+        return flags, answer
 
     def _end_unusual(self, call: Call) -> None:
         """A call ended that somebody watched over, or, maybe, that nobody waits for."""
         call.over()
+        if call.info is not None:
+            call.info.end()
         self.unheard.discard(call)
         if call.frame[0] == _ONEWAY:
             call.session.channel.oneway_done(call.frame)
@@ -249,6 +265,7 @@ class Dispatcher:
             fields, body = metadata.split(body)
         except WireError as error:
             raise _unreadable(error) from None
+        call.fields = fields
         chain = fields.get(metadata.CHAIN, [])
         if isinstance(chain, list) and all(isinstance(mark, bytes) for mark in chain):
             call.chain = tuple(chain)
@@ -272,10 +289,13 @@ class Dispatcher:
             return NotPrepared()
         return Rejected(Rejection.UNKNOWN_OBJECT, f"unknown object ID {shown(call.session.object_id)}")
 
-    def _run_instance(self, call: Call, entry: ObjectEntry, body: bytes) -> tuple[int, bytes]:
-        """Carry out a request of a connected class by the instance that is for it."""
-        locked = self._gate is not None or entry.lock is not None
-        return self._run_locked(call, entry, body) if locked else self._perform(call, entry, body)
+    def _run_unusual(self, call: Call, entry: ObjectEntry, body: bytes) -> tuple[int, bytes]:
+        """Carry out a request that is more than a call, or whose object is more than an object."""
+        if isinstance(entry, ClassEntry):
+            entry = entry.entry_for(call)
+        if self._gate is not None or entry.lock is not None:
+            return self._run_locked(call, entry, body)
+        return self._perform(call, entry, body)
 
     def _run_locked(self, call: Call, entry: ObjectEntry, body: bytes) -> tuple[int, bytes]:
         """Carry out a request of an object, or a daemon, whose calls must not overlap."""
@@ -329,10 +349,15 @@ class Dispatcher:
         entry.touch()
         target = entry.target()
         members = entry.members(target)
-        if kind == _BATCH or (call.frame[1] & FLAG_BATCH and kind == _ONEWAY):
+        is_batch = kind == _BATCH or (call.frame[1] & FLAG_BATCH and kind == _ONEWAY)
+        if kind in (_CALL, _ONEWAY) and not is_batch:
+            request = request or self._read_call(call, entry, body)
+        if call.info is not None:
+            call.info.begin(entry.class_name, request[0] if request else label_of(_BATCH if is_batch else kind))
+        if is_batch:
             return 0, run_batch(call, entry, body, self._carry_out)
-        if kind in (_CALL, _ONEWAY):
-            result = self._carry_out(entry, *(request or self._read_call(call, entry, body)))
+        if request is not None:
+            result = self._carry_out(entry, *request)
             return 0, b"" if kind == _ONEWAY else self._encode(call, result)
         if kind == _SET:
             return self._set(call, entry, target, members, body)

@@ -60,6 +60,8 @@ def _undescribed(channel: Channel, why: str) -> bytes:
 def answer_to_failed(call: Call, entry: ObjectEntry | None, error: BaseException) -> tuple[int, bytes]:
     """The answer for a request that raised; whatever it was, there is one, and the server goes on."""
     channel = call.session.channel
+    if call.info is not None:
+        call.info.error = error
     try:
         kind, answer = _explain(call, entry, error)
         if len(answer) <= channel.result_limit:

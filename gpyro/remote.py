@@ -12,7 +12,7 @@ from greenlet import getcurrent
 
 from gpyro.auth import Identification
 from gpyro.constants import INTERNAL_DAEMON_GUID
-from gpyro.context import handed_on, with_deadline
+from gpyro.context import handed_on, keep_received, with_deadline
 from gpyro.errors import (
     CallRefusedError,
     ConnectionDeniedError,
@@ -29,6 +29,7 @@ from gpyro.net.channel import Channel
 from gpyro.net.connect import ChannelTable
 from gpyro.net.dial import Destination
 from gpyro.net.hub import HubState, hub_state
+from gpyro.observing import CallInfo, label_of, observers
 from gpyro.pyrouri import PyroURI
 from gpyro.remote_traceback import CONTROL
 from gpyro.settings import Settings
@@ -82,6 +83,15 @@ def _catch_up(channel: Channel) -> None:
         if not channel.usable or not channel.has_unread():
             return
         sleep(0.001)
+
+
+def _received(answer: Frame) -> Frame:
+    """An answer without the metadata that it brings."""
+    if not answer[1] & FLAG_METADATA:
+        return answer
+    fields, body = metadata.split(answer[4])
+    keep_received(fields)
+    return (answer[0], answer[1] & ~FLAG_METADATA, answer[2], answer[3], body)
 
 
 class ClientSession:
@@ -158,6 +168,8 @@ class RemoteObject:
 
     def call(self, name: str, /, *args: Any, **kwargs: Any) -> Any:
         """Call a method. Raises as `DynamicProxy._invokePYRO` does."""
+        if observers:
+            return self._observed(name, args, kwargs)
         tree_locals = getattr(getcurrent(), "spawn_tree_locals", None)
         deadline = fields = None
         if tree_locals or self.timeout is not None:
@@ -175,6 +187,8 @@ class RemoteObject:
         if fields is not None:
             flags, body = _with_metadata(fields, deadline, body)
         answer = channel.request(_CALL, session.id, body, flags, deadline)
+        if answer[1]:
+            answer = _received(answer)
         if answer[0] == _RESULT:
             return serializer.decode(answer[4])
         if answer[0] == _REJECTED:
@@ -185,6 +199,39 @@ class RemoteObject:
                 channel, answer = self._request(Kind.CALL, encode, deadline, fields or {}, again=False)
                 return channel.serializer.decode(answer[4])
         raise self.failure(channel, answer)
+
+    def _observed(self, name: str, args: Any, kwargs: Any) -> Any:
+        """Call a method while somebody looks on."""
+
+        def call() -> Any:
+            deadline, fields = self.handed_on()
+            if name in self.oneway:
+                session = self.connect(deadline)
+                body = session.channel.serializer.encode_call(name, args, kwargs)
+                session.channel.send_oneway(session.id, body, 0, deadline)
+                return None
+            try:
+                encode = lambda codec: bytes(codec.encode_call(name, args, kwargs))  # noqa: E731
+                channel, answer = self._request(Kind.CALL, encode, deadline, fields)
+            except AttributeError:
+                if self.forget is not None:
+                    self.forget(name)
+                raise
+            return channel.serializer.decode(answer[4])
+
+        return self._watched(name, call)
+
+    def _watched(self, what: str, function: Callable[[], Any]) -> Any:
+        """What `function` does, while observers look on."""
+        info = CallInfo("client", str(self.made_for), what)
+        info.begin()
+        try:
+            return function()
+        except BaseException as error:
+            info.error = error
+            raise
+        finally:
+            info.end()
 
     def _has_moved(self, session: ClientSession, answer: Frame) -> bool:
         """Whether the object of a name is unknown by the id that it had, so that its name is to be asked for again."""
@@ -198,6 +245,11 @@ class RemoteObject:
     def ask(self, kind: Kind, body: Callable[[Any], bytes]) -> tuple[Channel, Frame]:
         """Send a request other than a call; `body` makes its body with the serializer it is given."""
         deadline, fields = self.handed_on()
+        if observers:
+            asked: tuple[Channel, Frame] = self._watched(
+                label_of(kind), lambda: self._request(kind, body, deadline, fields)
+            )
+            return asked
         return self._request(kind, body, deadline, fields)
 
     def handed_on(self) -> tuple[float | None, dict[str, Any]]:
@@ -217,6 +269,8 @@ class RemoteObject:
         channel = session.channel
         flags, whole = _with_metadata(fields, deadline, body(channel.serializer))
         answer = channel.request(kind, session.id, whole, flags, deadline)
+        if answer[1]:
+            answer = _received(answer)
         if answer[0] == _RESULT:
             return channel, answer
         if answer[0] == _REJECTED and again and self._has_moved(session, answer):

@@ -147,6 +147,10 @@ class Call:
         worker: the greenlet that carries it out; None before and after.
         shields: how many blocks it is in that must not be broken off.
         timer: watches over the deadline.
+        watched: something is to be done when it ends.
+        fields: the metadata that came with it, if there were any.
+        answer_annotations: what its answer takes back.
+        info: what observers are told of it; None if there are none.
         storage: the storage that it sees, where that is not the session's.
     """
 
@@ -159,6 +163,10 @@ class Call:
     worker: Any = None
     shields = 0
     timer: Any = None
+    watched = False
+    fields: dict[str, Any] | None = None
+    answer_annotations: dict[str, Any] | None = None
+    info: Any = None
     storage: LocalStorage | None = None
 
     def __init__(self, session: Session, frame: Frame) -> None:
@@ -180,6 +188,7 @@ class Call:
     def watch(self, until: float) -> None:
         """Stop it at `until` (monotonic seconds), unless it ended before."""
         self.deadline = until
+        self.watched = True
         self.timer = self.session.channel.loop.timer(max(0.0, until - monotonic()))
         self.timer.start(self.expire, update=True)
 

@@ -9,7 +9,7 @@ import pytest
 from gevent.event import Event
 
 import gpyro
-from gpyro import core
+from gpyro import core, remote
 from gpyro.errors import TimeoutError
 from gpyro.tls import CallCancelled
 from tests.programs import program
@@ -341,3 +341,147 @@ def test_many_that_are_stopped_leave_nothing(served):
     eventually(lambda: len(obj.stopped) == len(obj.began))
     (channel,) = daemon.connections
     eventually(lambda: not channel.serving and not channel.in_calls)
+
+
+# The context
+
+
+class Asked(core.ObjBase):
+    def __init__(self):
+        super().__init__()
+        self.next = None
+
+    def context(self):
+        context = gpyro.current_context()
+        assert context is not None
+        return {
+            "id": context.correlation_id,
+            "trace": context.traceparent,
+            "annotations": context.annotations,
+            "host": context.caller.addr[0],
+            "left": context.time_left,
+        }
+
+    def in_a_greenlet(self):
+        return gevent.spawn(self.context).get()
+
+    def answer(self, **annotations):
+        gpyro.current_context().answer_annotations.update(annotations)
+        return "answer"
+
+    def answer_and_fail(self):
+        gpyro.current_context().answer_annotations["why"] = "because"
+        raise KeyError("broken")
+
+    def ask_next(self):
+        return self.next.context()
+
+
+TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+
+
+@pytest.fixture
+def asked():
+    obj = Asked()
+    with serving(obj) as daemon:
+        proxy = daemon.getProxyForObj(obj)
+        yield obj, proxy
+        proxy._release()
+
+
+@pytest.mark.parametrize("method", ["context", "in_a_greenlet"])
+def test_what_a_call_takes_along(asked, method):
+    _, proxy = asked
+    with gpyro.call_context(annotations={"tenant": "x", "n": 1}, correlation_id="order 5", traceparent=TRACE):
+        seen = getattr(proxy, method)()
+    assert seen == {
+        "id": "order 5",
+        "trace": TRACE,
+        "annotations": {"tenant": "x", "n": 1},
+        "host": "127.0.0.1",
+        "left": None,
+    }
+    without = getattr(proxy, method)()
+    assert (without["trace"], without["annotations"]) == (None, {})
+    assert len(without["id"]) == 35  # one is made
+
+
+def test_outside_of_calls_there_is_none():
+    assert gpyro.current_context() is None
+
+
+def test_blocks_add_to_each_other(asked):
+    _, proxy = asked
+    with gpyro.call_context(annotations={"a": 1, "b": 1}, correlation_id="outer"):
+        with gpyro.call_context(annotations={"b": 2}, traceparent=TRACE), gpyro.deadline(20):
+            seen = proxy.context()
+        assert (seen["id"], seen["trace"], seen["annotations"]) == ("outer", TRACE, {"a": 1, "b": 2})
+        assert seen["left"] > 10
+        assert proxy.context()["annotations"] == {"a": 1, "b": 1}
+
+
+def test_id_and_trace_go_on_and_annotations_do_not(asked):
+    obj, proxy = asked
+    other = Asked()
+    with serving(other) as daemon:
+        obj.next = daemon.getProxyForObj(other)
+        with gpyro.call_context(annotations={"a": 1}, correlation_id="chain", traceparent=TRACE):
+            seen = proxy.ask_next()
+        assert (seen["id"], seen["trace"], seen["annotations"]) == ("chain", TRACE, {})
+        obj.next._release()
+
+
+def test_answers_bring_annotations_back(asked):
+    _, proxy = asked
+    with gpyro.call_context() as received:
+        assert proxy.answer(a=1, b="text") == "answer"
+        assert received == {"a": 1, "b": "text"}
+        with pytest.raises(KeyError):
+            proxy.answer_and_fail()
+        assert received == {"a": 1, "b": "text", "why": "because"}
+    assert proxy.answer(c=3) == "answer"
+    assert "c" not in received
+
+
+@pytest.mark.parametrize("bad", [{"a": "x" * 20_000}, {"a": object()}])
+def test_annotations_that_cannot_travel(asked, bad, caplog):
+    _, proxy = asked
+    with pytest.raises(gpyro.errors.SerializationError), gpyro.call_context(annotations=bad):
+        proxy.context()
+    if isinstance(bad["a"], str):
+        with gpyro.call_context() as received:
+            assert proxy.answer(**bad) == "answer"
+        assert received == {}
+        turns()
+        assert "the annotations of an answer" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"annotations": [1]},
+        {"annotations": {1: 2}},
+        {"correlation_id": ""},
+        {"correlation_id": "x" * 129},
+        {"correlation_id": "a\nb"},
+        {"traceparent": "nonsense"},
+        {"traceparent": TRACE.replace("b7ad6b7169203331", "0" * 16)},
+        {"traceparent": TRACE + "\n"},
+    ],
+    ids=str,
+)
+def test_what_cannot_be_taken_along(wrong):
+    with pytest.raises((TypeError, ValueError)), gpyro.call_context(**wrong):
+        pass
+
+
+@pytest.mark.parametrize(
+    "fields", [{"id": 5}, {"id": "x" * 200}, {"traceparent": b"x"}, {"annotations": 5}, {"deadline": "x"}], ids=str
+)
+def test_a_peer_that_sends_nonsense(asked, monkeypatch, fields):
+    _, proxy = asked
+    proxy._setTimeout(20)
+    monkeypatch.setattr(remote, "with_deadline", lambda old, until: fields)
+    seen = proxy.context()
+    assert len(seen["id"]) == 35
+    assert (seen["trace"], seen["annotations"], seen["left"]) == (None, {}, None)

@@ -23,7 +23,7 @@ ROOMS = {
     1: "wire values auth exposure",
     2: "settings item_kinds items util deadline",
     3: "net",
-    4: "tls context objects entries instances synchronize dispatch failures batches threaded calls",
+    4: "tls observing context objects entries instances synchronize dispatch failures batches threaded calls",
     5: "pyrouri validators remote adapter proxy futures batch plugins "
     "termination servant reaping hosting rounds hub_daemon",
     6: "naming stores discovery eventsvc interop",

@@ -14,6 +14,18 @@ CHAIN = "chain"
 DEADLINE = "deadline"
 """Key of the milliseconds that are left for the call when it is sent [M2]."""
 
+CORRELATION = "id"
+"""Key of the text that the calls of a chain have in common [M3]."""
+
+TRACE = "traceparent"
+"""Key of the W3C's trace context [M3]."""
+
+ANNOTATIONS = "annotations"
+"""Key of what programs give along [M3]."""
+
+INHERITED = (CORRELATION, TRACE)
+"""What calls made in the course of a call take along by themselves."""
+
 
 def prepend(metadata: dict[str, Any], body: bytes) -> bytes:
     """`body` with `metadata` in front of it.
