@@ -7,6 +7,7 @@ from gpyro.objects import CallbackObjBase, ObjBase, SynchronizedObjBase
 from gpyro.proxy import DynamicProxy, DynamicProxyWithAttrs, getAttrProxyForURI, getProxyForURI
 from gpyro.pyrouri import PyroURI
 from gpyro.servant import DaemonServant
+from gpyro.startup import initClient, initServer
 
 __all__ = [
     "CallbackObjBase",
@@ -19,4 +20,6 @@ __all__ = [
     "SynchronizedObjBase",
     "getAttrProxyForURI",
     "getProxyForURI",
+    "initClient",
+    "initServer",
 ]

@@ -18,6 +18,8 @@ NAMES = [
     "SynchronizedObjBase",
     "getAttrProxyForURI",
     "getProxyForURI",
+    "initClient",
+    "initServer",
 ]
 
 
@@ -45,6 +47,8 @@ def test_classes_and_functions_have_pyro_3s_arguments():
     assert arguments(core.DynamicProxy._setTimeout) == ["secs"]
     assert arguments(core.DynamicProxy._setOneway) == ["methods"]
     assert arguments(core.DynamicProxy._transferThread) == ["newOwnerThread"]
+    assert arguments(core.initServer) == ["banner", "storageCheck"]
+    assert arguments(core.initClient) == ["banner"]
     assert arguments(core.ObjBase.Pyro_dyncall) == ["method", "flags", "args"]
     assert inspect.signature(core.Daemon.requestLoop).parameters["timeout"].default == 3
     assert inspect.signature(core.Daemon.shutdown).parameters["disconnect"].default is False
