@@ -1,7 +1,8 @@
-"""The names of Pyro 3's ``Pyro.core`` in one place: what most programs import."""
+"""The names of Pyro 3's ``Pyro.core`` in one place: what most programs import. As a program it prints the version."""
 
 from __future__ import annotations
 
+from gpyro.constants import VERSION
 from gpyro.hub_daemon import Daemon
 from gpyro.objects import CallbackObjBase, ObjBase, SynchronizedObjBase
 from gpyro.proxy import DynamicProxy, DynamicProxyWithAttrs, getAttrProxyForURI, getProxyForURI
@@ -23,3 +24,6 @@ __all__ = [
     "initClient",
     "initServer",
 ]
+
+if __name__ == "__main__":
+    print(f"gpyro version: {VERSION}")

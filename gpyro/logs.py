@@ -271,10 +271,13 @@ class PyroLog:
 
     def write(self, level: int, source: str, text: str, args: tuple[object, ...] = (), exc_info: Any = None) -> None:
         """Write an entry to the file, whatever the trace level is; ``text % args``, if there are any."""
-        record = logging.LogRecord(source, _PYTHONS[level], "", 0, text, args, exc_info)
-        record.process, record.threadName = os.getpid(), thread_name()
-        record.tag, record.source = _TAGS[level], source
-        self._file.emit(record)
+        try:
+            record = logging.LogRecord(source, _PYTHONS[level], "", 0, text, args, exc_info)
+            record.process, record.threadName = os.getpid(), thread_name()
+            record.tag, record.source = _TAGS[level], source
+            self._file.emit(record)
+        except Exception:  # such as a greenlet that does not tell its name
+            return
 
     def complain(self, error: Exception) -> None:
         """Say on stderr that the file cannot be written, unless that was just said."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+import subprocess
+import sys
 
 import gpyro
 from gpyro import core
@@ -58,6 +60,12 @@ def test_the_kinds_of_objects_and_proxies_are_each_others():
     assert issubclass(core.SynchronizedObjBase, core.ObjBase)
     assert issubclass(core.CallbackObjBase, core.ObjBase)
     assert issubclass(core.DynamicProxyWithAttrs, core.DynamicProxy)
+
+
+def test_as_a_program_it_prints_the_version():
+    command = [sys.executable, "-W", "error", "-m", "gpyro.core"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"gpyro version: {gpyro.__version__}\n", "")
 
 
 def test_the_package_itself_has_few_names():

@@ -21,7 +21,8 @@ ROOT = Path(__file__).resolve().parent.parent / "gpyro"
 ROOMS = {
     0: "errors constants remote_traceback uri guid",
     1: "wire values auth exposure",
-    2: "settings items item_kinds item_table item_sources config_file startup tracebacks logs limited_log argparser",
+    2: "settings items item_kinds item_table item_sources config_file startup tracebacks logs limited_log argparser "
+    "deadline",
     3: "net",
     4: "tls locks objects entries synchronize dispatch failures calls",
     5: "pyrouri validators remote adapter proxy termination servant reaping hosting rounds hub_daemon plugins",

@@ -185,6 +185,29 @@ def test_a_configuration_that_cannot_be_read_is_no_reason_to_fail(monkeypatch: p
         Log.raw("x")
 
 
+def test_a_greenlet_that_does_not_tell_its_name(config: Config) -> None:
+    class Odd(gevent.Greenlet):
+        @property
+        def name(self) -> str:
+            raise ZeroDivisionError
+
+    config.PYRO_TRACELEVEL = 3
+    for say in (Log.msg, LibraryLog("test_logs").error):
+        odd = Odd(say, "x")
+        odd.start()
+        odd.join()
+        assert odd.successful()
+    assert lines(config) == []
+
+
+def test_stderr_can_be_the_file(tmp_path: Path) -> None:
+    code = "from gpyro.util import Log; Log.msg('here', 'we are')"
+    environment = {"PYRO_TRACELEVEL": "3", "PYRO_LOGFILE": "/dev/stderr"}
+    code, out, err = run_python(code, environment=environment)
+    assert (code, out) == (0, "")
+    assert err.endswith("] ** NOTE ** here ** we are\n")
+
+
 def test_what_is_thrown_at_the_one_who_logs_gets_through(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
     def late(path: str, text: str) -> None:
         raise gevent.Timeout
