@@ -11,6 +11,7 @@ from gpyro.constants import INTERNAL_DAEMON_GUID
 from gpyro.dispatch import Dispatcher
 from gpyro.errors import DaemonError
 from gpyro.guid import getGUID
+from gpyro.logs import log
 from gpyro.net.channel import Channel
 from gpyro.net.hub import HubState
 from gpyro.net.listener import Listener
@@ -21,7 +22,6 @@ from gpyro.reaping import Reaper
 from gpyro.servant import DaemonServant
 from gpyro.settings import Settings
 from gpyro.tls import LocalStorage, getLocalStorage
-from gpyro.util import log
 
 if TYPE_CHECKING:
     from gpyro.hub_daemon import Daemon

@@ -21,12 +21,13 @@ ROOT = Path(__file__).resolve().parent.parent / "gpyro"
 ROOMS = {
     0: "errors constants remote_traceback uri guid",
     1: "wire values auth exposure",
-    2: "settings item_kinds items util deadline",
+    2: "settings items item_kinds item_table item_sources config_file startup tracebacks logs limited_log argparser "
+    "deadline",
     3: "net",
-    4: "tls objects entries synchronize dispatch failures calls",
+    4: "tls locks objects entries synchronize dispatch failures calls",
     5: "pyrouri validators remote adapter proxy termination servant reaping hosting rounds hub_daemon plugins",
     6: "naming stores discovery eventsvc interop",
-    7: "core protocol testing test nsc xnsc wxnsc",
+    7: "core configuration util protocol testing test nsc xnsc wxnsc",
 }
 FLOORS = {"gpyro": 7} | {f"gpyro.{room}": floor for floor, rooms in ROOMS.items() for room in rooms.split()}
 
