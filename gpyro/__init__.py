@@ -12,7 +12,10 @@ proxy.method(1, 2)
 
 from __future__ import annotations
 
-from gpyro.batch import Batch, batch
+from importlib import import_module
+from typing import Any
+
+from gpyro.batching import Batch, batch
 from gpyro.constants import VERSION as __version__
 from gpyro.context import CallContext, call_context, current_context, deadline, shield, time_left
 from gpyro.exposure import expose, oneway
@@ -20,7 +23,7 @@ from gpyro.futures import Future, submit
 from gpyro.observing import CallInfo, Observer, observe
 from gpyro.plugins import register_serializer
 from gpyro.settings import config
-from gpyro.threaded import threaded
+from gpyro.threads import threaded
 from gpyro.values import register_class
 
 __all__ = [
@@ -45,3 +48,10 @@ __all__ = [
     "threaded",
     "time_left",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    # As in Pyro 3, and yet not imported before ``python -m gpyro.configuration`` runs it.
+    if name == "configuration":
+        return import_module("gpyro.configuration")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import logging
 from types import TracebackType
 from typing import TYPE_CHECKING
 
 from gpyro.entries import ObjectEntry
 from gpyro.errors import PyroError, RemoteError, SerializationError
+from gpyro.logs import LibraryLog
 from gpyro.objects import CallbackObjBase
 from gpyro.tls import Call, CallCancelled
-from gpyro.util import formatTraceback
+from gpyro.tracebacks import formatTraceback
 from gpyro.wire.frames import SMALL_LIMIT, Kind, Rejection
 
 if TYPE_CHECKING:
     from gpyro.net.channel import Channel
 
-logger = logging.getLogger("gpyro.dispatch")
+logger = LibraryLog("gpyro.dispatch")
 
 _STRANGE = frozenset((Rejection.UNKNOWN_OBJECT, Rejection.UNKNOWN_MEMBER, Rejection.UNREADABLE))
 """Refusals that an honest peer does not cause while all goes well, so that whoever runs the server hears of them."""

@@ -12,6 +12,7 @@ from gpyro.dispatch import Dispatcher
 from gpyro.errors import DaemonError
 from gpyro.guid import getGUID
 from gpyro.instances import MODES
+from gpyro.logs import log
 from gpyro.net.channel import Channel
 from gpyro.net.hub import HubState
 from gpyro.net.listener import Listener
@@ -22,7 +23,6 @@ from gpyro.reaping import Reaper
 from gpyro.servant import DaemonServant
 from gpyro.settings import Settings
 from gpyro.tls import LocalStorage, getLocalStorage
-from gpyro.util import log
 
 if TYPE_CHECKING:
     from gpyro.hub_daemon import Daemon

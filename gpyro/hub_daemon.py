@@ -24,6 +24,7 @@ from gpyro.net.hub import HubState, hub_state
 from gpyro.net.listener import Listener
 from gpyro.rounds import Rounds
 from gpyro.settings import config
+from gpyro.startup import initServer
 from gpyro.termination import answered_by
 from gpyro.tls import current_call
 from gpyro.validators import DaemonsDoorkeeper, DefaultConnValidator, check
@@ -82,6 +83,7 @@ class Daemon(ObjectHost):
         if protocol != "PYRO":
             raise ProtocolError(f"unsupported protocol: {protocol!r}")
         self._closed = True  # as long as there is nothing to close
+        initServer(storageCheck=0)  # a daemon itself needs no storage
         settings = config.snapshot()
         host = settings.PYRO_HOST if host is None else host
         bound = bind(host, port or 0, bool(norange), publishhost or settings.PYRO_PUBLISHHOST, settings)

@@ -1,11 +1,13 @@
 """What values configuration items can take.
 
-`expected` completes the sentence "expected ..."; `read` and `check` raise ValueError.
+`expected` completes the sentence "expected ..."; `read` and `check` raise ValueError, with a text where there is more
+to say.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NoReturn, Protocol
 
@@ -44,54 +46,68 @@ class Flag:
 
 @dataclass(frozen=True, slots=True)
 class Whole:
-    """A whole number from `low` to `high`."""
+    """A whole number from `low` to `high`; where `endless`, any negative one stands for no end and is kept as -1."""
 
     low: int
     high: int
+    endless: bool = False
 
     @property
     def expected(self) -> str:
-        return f"a whole number from {self.low} to {self.high}"
+        return f"a whole number from {self.low} to {self.high}{', or a negative one for ever' * self.endless}"
 
     def read(self, text: str) -> int:
         return int(text)
 
     def check(self, value: Any) -> int:
-        if not isinstance(value, int) or isinstance(value, bool) or not self.low <= value <= self.high:
+        if not isinstance(value, int) or isinstance(value, bool):
             unfit()
-        return value
+        if self.endless and value < 0:
+            return -1
+        return value if self.low <= value <= self.high else unfit()
 
 
 @dataclass(frozen=True, slots=True)
 class Seconds:
-    """A number of seconds, whole or not, from `low` to `high`; kept as float."""
+    """A number of seconds, whole or not, from `low` to `high`; kept as float.
+
+    Where `endless`, any negative one stands for no end and is kept as -1.
+    """
 
     low: float
     high: float = DAY
+    endless: bool = False
 
     @property
     def expected(self) -> str:
-        return f"a number of seconds from {self.low:g} to {self.high:g}"
+        return f"a number of seconds from {self.low:g} to {self.high:g}{', or a negative one for ever' * self.endless}"
 
     def read(self, text: str) -> float:
         return float(text)
 
     def check(self, value: Any) -> float:
-        # A NaN fails this comparison too.
-        if not isinstance(value, int | float) or isinstance(value, bool) or not self.low <= value <= self.high:
+        if not isinstance(value, int | float) or isinstance(value, bool):
             unfit()
-        return float(value)
+        if self.endless and value < 0:
+            return -1.0
+        # A NaN fails this comparison, too.
+        return float(value) if self.low <= value <= self.high else unfit()
 
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """A host name, an IP address or the address of a Unix socket; '' (or None, if `optional`) for none."""
+    """A host name or an IP address, where `unix` also the address of a Unix socket.
+
+    '' (or None, if `optional`) for none.
+    """
 
     optional: bool = False
+    unix: bool = True
 
     @property
     def expected(self) -> str:
-        return f"a host name, an IP address, ./u:/path{', or None' if self.optional else ', or nothing'}"
+        words = ["a host name", "an IP address", *["./u:/path"] * self.unix]
+        return f"{', '.join(words)}, or {'None' if self.optional else 'nothing'}"
 
     def read(self, text: str) -> str:
         return text
@@ -104,6 +120,8 @@ class Host:
                 uri.check_address(value)
             except URIError as error:
                 raise ValueError(str(error)) from None
+            if not self.unix and uri.is_unix(value):
+                unfit()
         return str(value)
 
 
@@ -127,6 +145,89 @@ class Choices:
         return ",".join(chosen)
 
 
+@dataclass(frozen=True, slots=True)
+class FilePath:
+    """The name of a file or directory.
+
+    It becomes absolute in `resolve`: a relative one is looked for below the directory that the item `below` names,
+    or below the current one if `below` is empty.
+
+    Attributes:
+        below: an item of this kind, or nothing.
+        empty: what "no file" is kept as; NotImplemented where there has to be one.
+    """
+
+    CURDIR = "$CURDIR"
+    STORAGE = "$STORAGE"
+
+    below: str = "PYRO_STORAGE"
+    empty: Any = NotImplemented
+
+    @property
+    def expected(self) -> str:
+        beginnings = f"{self.CURDIR} or {self.STORAGE}" if self.below else self.CURDIR
+        none = "" if self.empty is NotImplemented else ", or nothing"
+        return f"the name of a file or directory, which may begin with {beginnings}{none}"
+
+    def read(self, text: str) -> str:
+        return text
+
+    def check(self, value: Any) -> str | None:
+        if value is None or value == "":
+            return unfit() if self.empty is NotImplemented else self.empty  # type: ignore[no-any-return]
+        name = os.fspath(value) if isinstance(value, os.PathLike) else value
+        if not isinstance(name, str):
+            unfit()
+        try:
+            if b"\0" in os.fsencode(name):
+                raise ValueError("there is a NUL character in it")
+        except UnicodeEncodeError:
+            raise ValueError("there is a lone surrogate in it") from None
+        beginning = name.split("/")[0]
+        if beginning[:1] == "~":
+            raise ValueError(f"~ is not replaced here; ./{name} is a file of that name")
+        if beginning[:1] == "$" and beginning not in (self.CURDIR, *[self.STORAGE] * bool(self.below)):
+            raise ValueError(f"{beginning} is not replaced here; ./{name} is a file of that name")
+        return name
+
+    def resolve(self, name: str | None, directories: Mapping[str, str]) -> str | None:
+        """The absolute name.
+
+        Args:
+            name: as `check` returned it.
+            directories: by item, and the current one by "".
+        """
+        if not name:
+            return name
+        beginning, _, rest = name.partition("/")
+        base = {self.CURDIR: "", self.STORAGE: "PYRO_STORAGE"}.get(beginning)
+        if base is None:
+            base, rest = self.below, name
+        return os.path.normpath(os.path.join(directories[base], rest))
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """The absolute name of a group in the name server."""
+
+    expected: str = "the absolute name of a group, such as :Default"
+
+    def read(self, text: str) -> str:
+        return text
+
+    def check(self, value: Any) -> str:
+        if not isinstance(value, str) or value[:1] != ":":
+            unfit()
+        parts = value[1:].split(".") if value != ":" else []
+        for part in parts:
+            if not part:
+                raise ValueError("a part of it is empty")
+            for character in part:
+                if not "!" <= character <= "~" or character in "\\:":
+                    raise ValueError(f"{character!a} in a name")
+        return value
+
+
 def unfit() -> NoReturn:
-    """A value is none of its kind."""
+    """A value is none of its kind, of which there is no more to say."""
     raise ValueError

@@ -1,188 +1,59 @@
-"""The configuration items: what there is, what each may be, and why its default is what it is."""
+"""The configuration items by their names, and their tables for the manual."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import difflib
+from collections.abc import Iterator
 from typing import Final
 
-from gpyro.item_kinds import Choices, Flag, Host, Kind, Seconds, Whole
+from gpyro.item_table import DROPPED, NEW, SAME, SERIALIZERS, SUBJECTS, Item
 
-MIB: Final = 1 << 20
-SERIALIZERS: Final = ["msgpack", "json", "pickle"]
-"""Names of the serializers; programs can add theirs."""
+ITEMS: Final[dict[str, Item]] = {item.name: item for subject in SUBJECTS for item in subject.items}
 
 
-@dataclass(frozen=True, slots=True)
-class Item:
-    """One configuration item.
-
-    Attributes:
-        name: as in code and in the environment.
-        default: the value when nobody sets one.
-        kind: what values it can take.
-        meaning: what it does, in a line.
-        reason: why the default is what it is, where that is no matter of course.
-    """
-
-    name: str
-    default: object
-    kind: Kind
-    meaning: str
-    reason: str = ""
+def near(name: str, prefix: str = "") -> str:
+    """The end of a sentence about an item that there is not: those that have nearly this name, if any."""
+    known = [prefix + item for item in ITEMS]
+    found = difflib.get_close_matches(name.upper(), known, n=3, cutoff=0.75)
+    return f"; near to it are {', '.join(found)}" if found else ""
 
 
-ITEMS: Final[dict[str, Item]] = {
-    item.name: item
-    for item in (
-        # where daemons listen
-        Item(
-            "PYRO_HOST",
-            "",
-            Host(),
-            "host that daemons bind; '' is the loopback interface",
-            "a service is reachable from elsewhere because somebody said so, not because nobody said anything",
-        ),
-        Item("PYRO_PUBLISHHOST", None, Host(optional=True), "host that stands in URIs, if not the one bound"),
-        Item("PYRO_PORT", 7766, Whole(0, 65535), "first port a daemon tries; 0 lets the system choose"),
-        Item("PYRO_PORT_RANGE", 100, Whole(1, 65535), "number of ports a daemon tries"),
-        Item(
-            "PYRO_TCP_LISTEN_BACKLOG",
-            1024,
-            Whole(1, 65535),
-            "connections the system keeps until they are accepted",
-            "a thousand clients that come back at once after a restart; 200, as in Pyro 3, turns most of them away "
-            "for a second or more",
-        ),
-        Item("PYRO_SOCK_KEEPALIVE", True, Flag(), "let the system probe idle connections for a dead peer"),
-        Item(
-            "PYRO_ALLOW_OPEN",
-            False,
-            Flag(),
-            "allow a bind beyond loopback with neither passphrase nor certificates",
-            "everybody who can reach such a daemon can call it",
-        ),
-        # how calls run
-        Item("PYRO_MULTITHREADED", True, Flag(), "calls of one daemon overlap, each in its own greenlet"),
-        Item("PYRO_ONEWAY_THREADED", True, Flag(), "a one-way call does not hold up what its caller sends next"),
-        Item("PYRO_DETAILED_TRACEBACK", False, Flag(), "tracebacks show local values", "values may be secrets"),
-        Item(
-            "PYRO_SERIALIZER",
-            "msgpack",
-            Choices(SERIALIZERS),
-            "serializers this side accepts, best first",
-            "pickle lets the peer run any code, so it is used only where both sides name it",
-        ),
-        # how long things may take
-        Item(
-            "PYRO_HANDSHAKE_TIMEOUT",
-            5.0,
-            Seconds(0.001),
-            "seconds a new connection has to say who it is",
-            "so long does a stranger who says nothing hold a descriptor; an honest peer needs a few round trips",
-        ),
-        Item(
-            "PYRO_VALIDATION_TIMEOUT",
-            20.0,
-            Seconds(0.001),
-            "seconds that a validator may take to judge one connection",
-            "as long as a client waits to be connected; an operator who is asked needs some of it",
-        ),
-        Item(
-            "PYRO_CONNECT_TIMEOUT",
-            20.0,
-            Seconds(0.001),
-            "seconds for connecting, name look-up included, when the call has no deadline",
-            "the system alone gives up after two minutes; four lost packets in a row fit into 20 s",
-        ),
-        Item(
-            "PYRO_CHANNEL_LINGER",
-            10.0,
-            Seconds(0.0),
-            "seconds a connection without proxies is kept for the next one; 0 closes at once",
-            "programs that make a proxy per call do not connect per call",
-        ),
-        Item(
-            "PYRO_DRAIN_TIMEOUT",
-            30.0,
-            Seconds(0.0),
-            "seconds a daemon that shuts down waits for running calls",
-            "what container schedulers give by default between SIGTERM and SIGKILL",
-        ),
-        Item(
-            "PYRO_DNS_CACHE",
-            5.0,
-            Seconds(0.0, 3600.0),
-            "seconds the address of a host name is remembered; 0 asks every time",
-            "long enough for many proxies made at once, short enough to follow a host that moves",
-        ),
-        # how much a peer may take
-        Item(
-            "PYRO_MAXCONNECTIONS",
-            10_000,
-            Whole(1, 1_000_000),
-            "channels a daemon serves at once",
-            "an idle one costs 1 to 2 KiB and a descriptor; half of the usual 20,000 descriptors",
-        ),
-        Item(
-            "PYRO_MAX_PER_ADDRESS",
-            5_000,
-            Whole(1, 1_000_000),
-            "channels a daemon serves at once for one address; those of the machine itself are not counted",
-            "one other machine cannot take all; half, because many clients may stand behind one address",
-        ),
-        Item(
-            "PYRO_MAX_SESSIONS",
-            10_000,
-            Whole(1, 1_000_000),
-            "proxies that may share one channel",
-            "far above what a program holds to one daemon; bounds what a hostile one can make the server keep",
-        ),
-        Item(
-            "PYRO_MAX_CALLS",
-            1024,
-            Whole(1, 1_000_000),
-            "calls in flight granted to one channel; further ones wait at the caller",
-            "throughput stops rising at some hundred",
-        ),
-        Item(
-            "PYRO_MAX_BYTES",
-            16 * MIB,
-            Whole(4096, 1 << 40),
-            "bytes of calls in flight granted to one channel; further ones wait at the caller",
-            "one message of the greatest size",
-        ),
-        Item(
-            "PYRO_MAX_UNREAD",
-            256 * MIB,
-            Whole(4096, 1 << 40),
-            "bytes of results that may wait because the client of a channel does not read them; more are dropped, with "
-            "an error",
-            "sixteen messages of the greatest size; a client that never reads must not fill the server's memory",
-        ),
-        Item(
-            "PYRO_MAX_MESSAGE",
-            16 * MIB,
-            Whole(4096, (1 << 32) - 1),
-            "bytes in one message",
-            "decoding takes a few times as much memory, and some 100 ms",
-        ),
-    )
-}
+def as_text(value: object) -> str:
+    """A value as it stands in a configuration file."""
+    if value is None:
+        return ""
+    return str(int(value)) if isinstance(value, bool) else str(value)
 
 
 def as_markdown() -> str:
-    """The items as the table that stands in the manual."""
-    rows = ["| item | default | meaning |", "|---|---|---|"]
-    for name, item in ITEMS.items():
-        default = {None: "", True: "1", False: "0"}.get(item.default, item.default)  # type: ignore[call-overload]
-        rows.append(f"| `{name}` | {default} | {item.meaning}{'; ' * bool(item.reason)}{item.reason} |")
-    return "\n".join(rows) + "\n"
+    """The items as the tables that stand in the manual."""
+    return "\n".join(_tables()) + "\n"
+
+
+def _tables() -> Iterator[str]:
+    for subject in SUBJECTS:
+        yield f"### {subject.title}\n"
+        if subject.awaits:
+            yield f"They can be set, and are checked, but have no effect yet: {subject.awaits} is to come.\n"
+        yield "| item | default | in Pyro 3 | meaning |\n|---|---|---|---|"
+        for item in subject.items:
+            default = f"`{text}`" if (text := as_text(item.default)) else ""
+            pyro3 = {SAME: "", NEW: "new"}.get(item.pyro3, item.pyro3)
+            meaning = item.meaning + f"; {item.reason}" * bool(item.reason)
+            marks = " *(environment only)*" * item.only_environment + " *(live)*" * item.live
+            yield f"| `{item.name}` | {default} | {pyro3} | {meaning}{marks} |"
+        yield ""
+    yield "### Dropped\n\n| item of Pyro 3 | what there is instead |\n|---|---|"
+    yield from (f"| `{name}` | {instead} |" for name, instead in DROPPED.items())
 
 
 class Names:
     """The items as attributes with their types, for those who read the code and for type checkers."""
 
     __slots__ = ()
+
+    PYRO_CONFIG_FILE: str
+    PYRO_STORAGE: str
 
     PYRO_HOST: str
     PYRO_PUBLISHHOST: str | None
@@ -191,16 +62,19 @@ class Names:
     PYRO_TCP_LISTEN_BACKLOG: int
     PYRO_SOCK_KEEPALIVE: bool
     PYRO_ALLOW_OPEN: bool
+
     PYRO_MULTITHREADED: bool
     PYRO_ONEWAY_THREADED: bool
     PYRO_DETAILED_TRACEBACK: bool
     PYRO_SERIALIZER: str
+
     PYRO_HANDSHAKE_TIMEOUT: float
     PYRO_VALIDATION_TIMEOUT: float
     PYRO_CONNECT_TIMEOUT: float
     PYRO_CHANNEL_LINGER: float
     PYRO_DRAIN_TIMEOUT: float
     PYRO_DNS_CACHE: float
+
     PYRO_MAXCONNECTIONS: int
     PYRO_MAX_PER_ADDRESS: int
     PYRO_MAX_SESSIONS: int
@@ -208,3 +82,33 @@ class Names:
     PYRO_MAX_BYTES: int
     PYRO_MAX_UNREAD: int
     PYRO_MAX_MESSAGE: int
+    PYRO_MAX_CONTAINERS: int
+    PYRO_MAX_DEPTH: int
+
+    PYRO_TRACELEVEL: int
+    PYRO_USER_TRACELEVEL: int
+    PYRO_LOGFILE: str
+    PYRO_USER_LOGFILE: str
+    PYRO_STDLOGGING: bool
+    PYRO_STDLOGGING_CFGFILE: str
+
+    PYRO_NS_HOSTNAME: str | None
+    PYRO_NS_PORT: int
+    PYRO_NS_BC_ADDR: str | None
+    PYRO_NS_BC_PORT: int
+    PYRO_NS_URIFILE: str
+    PYRO_NS_DEFAULTGROUP: str
+    PYRO_BC_RETRIES: int
+    PYRO_BC_TIMEOUT: float
+
+    PYRO_ES_QUEUESIZE: int
+    PYRO_ES_BLOCKQUEUE: bool
+
+    PYROSSL_CERTDIR: str
+    PYROSSL_CA_CERT: str
+    PYROSSL_CERT: str
+    PYROSSL_KEY: str | None
+    PYROSSL_POSTCONNCHECK: bool
+
+
+__all__ = ["ITEMS", "DROPPED", "SERIALIZERS", "Item", "Names", "as_markdown", "as_text", "near"]

@@ -12,6 +12,7 @@ from gpyro.errors import PyroError
 from gpyro.pyrouri import PyroURI, proxy_classes
 from gpyro.remote import RemoteObject
 from gpyro.settings import config
+from gpyro.startup import initClient
 from gpyro.validators import DefaultConnValidator, check
 from gpyro.values import register_class
 from gpyro.wire.frames import FLAG_METHOD, Kind
@@ -50,6 +51,7 @@ class DynamicProxy:
 
     def __init__(self, URI: str | PyroURI) -> None:
         """`URI` is a `PyroURI` or a string in any form that it understands; raises as it does."""
+        initClient()
         self.__dict__["_remote"] = RemoteObject(PyroURI(URI), config.snapshot())
 
     # Calls

@@ -8,9 +8,9 @@ import weakref
 from typing import TYPE_CHECKING
 
 from gpyro.dispatch import Dispatcher
+from gpyro.logs import log
 from gpyro.net.hub import HubState
 from gpyro.objects import ObjBase
-from gpyro.util import log
 
 if TYPE_CHECKING:
     from gpyro.hosting import ObjectHost

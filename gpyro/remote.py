@@ -24,6 +24,7 @@ from gpyro.errors import (
     SynchronizationError,
     TimeoutError,
 )
+from gpyro.logs import log
 from gpyro.net.calls import Turnstile
 from gpyro.net.channel import Channel
 from gpyro.net.connect import ChannelTable
@@ -33,7 +34,6 @@ from gpyro.observing import CallInfo, label_of, observers
 from gpyro.pyrouri import PyroURI
 from gpyro.remote_traceback import CONTROL
 from gpyro.settings import Settings
-from gpyro.util import log
 from gpyro.validators import DefaultConnValidator, ServersJudge
 from gpyro.wire import metadata
 from gpyro.wire.frames import FLAG_BATCH, FLAG_METADATA, Frame, Kind, Rejection, unpack_text

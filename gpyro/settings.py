@@ -1,45 +1,71 @@
 """The configuration: the values of the items in `gpyro.items`, and where they come from.
 
 A value set in code (``gpyro.config.PYRO_PORT = 9000``) wins over the environment variable ``GPYRO_PORT``, that over
-``PYRO_PORT``, and that over the default. The environment is read when an item is first needed, not at import. An empty
-variable counts as not set.
+``PYRO_PORT``, that over the configuration file, and that over the default. Environment and file are read when an item
+is first needed, not at import. An empty variable counts as not set.
 
-An unknown item in code or as ``GPYRO_...`` is an error. An unknown ``PYRO_...`` variable is ignored, because other
-members of the Pyro family read variables of that name too; and since they use some of the same names for other values,
-``GPYRO_...`` is the way to say something to gpyro alone.
+An unknown item in code, in the file or as ``GPYRO_...`` is an error. An unknown ``PYRO_...`` variable is ignored,
+because other members of the Pyro family read variables of that name too; and since they use some of the same names for
+other values, ``GPYRO_...`` is the way to say something to gpyro alone. Items that Pyro 3 had and gpyro has not are
+warned of, once each.
 
 Daemons and proxies do not read `config` while they work: each takes a `Settings` from `Config.snapshot` when it is
-made, so changing an item later has no effect on what is already there.
+made, so changing an item later has no effect on what is already there. The few items that are marked as live are read
+from `config` whenever they are needed.
 """
 
 from __future__ import annotations
 
-import difflib
+import logging
 import os
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final, NoReturn
 
 from gpyro.errors import ConfigurationError
-from gpyro.item_kinds import Host
-from gpyro.items import ITEMS, Item, Names
+from gpyro.item_kinds import FilePath
+from gpyro.item_sources import Found, current_directory, from_code, look
+from gpyro.items import DROPPED, ITEMS, Names, near
+
+_OF_ENDS: Final = tuple(name for name, item in ITEMS.items() if not item.live)
 
 
 class Settings(Names):
-    """The values of all items at one moment; never changes, so any number of ends can share it."""
+    """The values of all items at one moment; never changes, so any number of ends can share it.
 
-    __slots__ = tuple(ITEMS)
+    File names are absolute in it. Equal are settings that make equal ends: the live items play no part in that.
+    """
 
-    def __init__(self, values: Mapping[str, object]) -> None:
-        """Take checked values; what is missing gets its default. Programs use `Config.snapshot` or `replace`."""
+    __slots__ = (*ITEMS, "_directory", "_given", "_key")
+
+    _directory: str
+    _given: dict[str, Any]
+    _key: tuple[Any, ...]
+
+    def __init__(self, values: Mapping[str, Any], directory: str | None = None) -> None:
+        """Take checked values; what is missing gets its default. Programs use `Config.snapshot` or `replace`.
+
+        Args:
+            values: by item.
+            directory: what counts as the current directory, if it is not the one of the process.
+        """
+        put = object.__setattr__
+        directory = current_directory() if directory is None else directory
+        put(self, "_directory", directory)
+        put(self, "_given", {name: values[name] for name in ITEMS if name in values})
         for name, item in ITEMS.items():
-            object.__setattr__(self, name, values.get(name, item.default))
+            put(self, name, values.get(name, item.default))
+        # In their order in the table, in which a directory comes before what is below it.
+        directories = {"": directory}
+        for name in _PATHS:
+            directories[name] = resolved = ITEMS[name].kind.resolve(getattr(self, name), directories)  # type: ignore[attr-defined]
+            put(self, name, resolved)
+        put(self, "_key", tuple(getattr(self, name) for name in _OF_ENDS))
 
     def replace(self, **changes: object) -> Settings:
         """Return a copy with other values for some items, checked as if set in code."""
-        for name, value in changes.items():
-            changes[name] = _checked(name, value)
-        return Settings({**dict(self), **changes})
+        checked = {name: from_code(name, value) for name, value in changes.items()}
+        return Settings({**self._given, **checked}, self._directory)
 
     def serializers(self) -> tuple[str, ...]:
         """The words of PYRO_SERIALIZER, best first."""
@@ -56,136 +82,123 @@ class Settings(Names):
         raise AttributeError("settings do not change")
 
     def __eq__(self, other: object) -> bool:
-        return tuple(self) == tuple(other) if isinstance(other, Settings) else NotImplemented
+        return self._key == other._key if isinstance(other, Settings) else NotImplemented
 
     def __hash__(self) -> int:
-        return hash(tuple(self))
+        return hash(self._key)
 
-    def __reduce__(self) -> tuple[type[Settings], tuple[dict[str, Any]]]:
+    def __reduce__(self) -> tuple[type[Settings], tuple[dict[str, Any], str]]:
         # The ordinary way to copy would set the attributes one by one.
-        return Settings, (dict(self),)
+        return Settings, (self._given, self._directory)
 
     def __repr__(self) -> str:
-        changed = (f"{name}={value!r}" for name, value in self if value != ITEMS[name].default)
+        changed = (f"{name}={value!r}" for name, value in self._given.items() if value != ITEMS[name].default)
         return f"<Settings {', '.join(changed) or 'all default'}>"
+
+
+_PATHS: Final = tuple(name for name, item in ITEMS.items() if isinstance(item.kind, FilePath))
 
 
 class Config(Names):
     """The items as attributes that can be read and set (``gpyro.config``)."""
 
-    __slots__ = ("_environ", "_lock", "_settings")
+    __slots__ = ("_environ", "_found", "_initialized", "_lock", "_settings", "_warn", "_warned")
 
     _environ: Mapping[str, str]
+    _found: Found
+    _initialized: bool
     _lock: threading.Lock
     _settings: Settings | None
+    _warn: Callable[[str], object]
+    _warned: set[str]
 
     def __init__(self, environ: Mapping[str, str] | None = None) -> None:
         """Make a configuration over these environment variables (default: the process's)."""
-        object.__setattr__(self, "_environ", os.environ if environ is None else environ)
-        object.__setattr__(self, "_lock", threading.Lock())
-        object.__setattr__(self, "_settings", None)
+        put = object.__setattr__
+        put(self, "_environ", os.environ if environ is None else environ)
+        put(self, "_lock", threading.Lock())
+        put(self, "_settings", None)
+        put(self, "_initialized", False)
+        put(self, "_warn", logging.getLogger("gpyro").warning)
+        put(self, "_warned", set())
 
     def snapshot(self) -> Settings:
         """All values as they are now. As long as nothing is set, this returns the same object again.
 
         Raises:
-            ConfigurationError: when an environment variable has an unusable value, or a ``GPYRO_`` one is unknown.
+            ConfigurationError: an environment variable or the configuration file has an unusable value or an unknown
+                item, or the file cannot be read.
         """
         settings = self._settings
         if settings is None:
             with self._lock:
                 settings = self._loaded()
+            self._warn_of(self._found.dropped)
         return settings
+
+    def origins(self) -> dict[str, str]:
+        """Where the values come from that are no defaults, in words. Raises as `snapshot` does."""
+        self.snapshot()
+        return self._found.origins.copy()
+
+    @property
+    def _PYRO_INITIALIZED(self) -> int:
+        """1 after `initClient` or `initServer`, else 0."""
+        return int(self._initialized)
+
+    def set_initialized(self) -> None:
+        """Note that `initClient` or `initServer` was there."""
+        object.__setattr__(self, "_initialized", True)
+
+    def warn_through(self, warn: Callable[[str], object]) -> None:
+        """Have warnings said by this function from now on."""
+        object.__setattr__(self, "_warn", warn)
 
     def _loaded(self) -> Settings:
         settings = self._settings
         if settings is None:
-            settings = Settings(_read_environment(self._environ))
+            found = look(self._environ)
+            settings = Settings(found.values, found.directory)
+            object.__setattr__(self, "_found", found)
             object.__setattr__(self, "_settings", settings)
         return settings
+
+    def _warn_of(self, dropped: Mapping[str, str]) -> None:
+        # Never under the lock: a log may switch to another greenlet, or ask for an item.
+        for name, where in dropped.items():
+            if name not in self._warned:
+                self._warned.add(name)
+                self._warn(f"{where}: the configuration item {name} is dropped: {DROPPED[name]}")
 
     def __getattr__(self, name: str) -> Any:
         # Only reached for what is no slot, that is, for items and for unknown names.
         if name in ITEMS:
             return getattr(self.snapshot(), name)
-        hint = _near(name) if name.startswith("PYRO") else ""
+        if name in DROPPED:
+            raise AttributeError(f"the configuration item {name} is dropped: {DROPPED[name]}")
+        hint = near(name) if name.startswith("PYRO") else ""
         raise AttributeError(f"there is no configuration item {name}{hint}")
 
     def __setattr__(self, name: str, value: object) -> None:
-        checked = _checked(name, value)
+        self.snapshot()
+        if name in DROPPED:
+            self._warn_of({name: "set in code"})
+            return
+        checked = from_code(name, value)
         with self._lock:
-            settings = Settings({**dict(self._loaded()), name: checked})
+            before = self._loaded()
+            settings = Settings({**before._given, name: checked}, before._directory)
             object.__setattr__(self, "_settings", settings)
+            self._found.origins[name] = "code"
 
     def __delattr__(self, name: str) -> NoReturn:
         raise ConfigurationError(f"the configuration item {name} can be set, not deleted")
 
     def __dir__(self) -> list[str]:
-        return [*ITEMS, "snapshot"]
+        return [*ITEMS, "origins", "snapshot"]
 
     def __repr__(self) -> str:
         return f"<Config {'not read yet' if self._settings is None else self._settings}>"
-
-
-# ---- reading and checking
-
-
-def _read_environment(environ: Mapping[str, str]) -> dict[str, object]:
-    values: dict[str, object] = {}
-    for variable in environ:
-        if variable.startswith("GPYRO_") and variable[1:] not in ITEMS:
-            raise ConfigurationError(
-                f"the environment variable {variable} is no configuration item{_near(variable, 'G')}"
-            )
-    for name, item in ITEMS.items():
-        for variable in ("G" + name, name):
-            text = environ.get(variable, "").strip()
-            if text:
-                values[name] = _from_environment(item, variable, text)
-                break
-    return values
-
-
-def _from_environment(item: Item, variable: str, text: str) -> object:
-    try:
-        return item.kind.check(item.kind.read(text))
-    except ValueError as error:
-        way_out = (
-            "" if variable != item.name else f" (if it is meant for another program, set G{item.name}, which wins)"
-        )
-        raise ConfigurationError(
-            f"environment variable {variable}={_shown(text)}: {_why(item, error)}{way_out}"
-        ) from None
-
-
-def _checked(name: str, value: object) -> object:
-    item = ITEMS.get(name)
-    if item is None:
-        raise ConfigurationError(f"there is no configuration item {name}{_near(name)}")
-    try:
-        return item.kind.check(value)
-    except ValueError as error:
-        raise ConfigurationError(f"{name} = {_shown(value)}: {_why(item, error)}") from None
-
-
-def _why(item: Item, error: ValueError) -> str:
-    # Only the Host kind has a reason of its own to add; those of int() and float() say nothing new.
-    detail = f"; {error}" if isinstance(item.kind, Host) and str(error) else ""
-    return f"expected {item.kind.expected}{detail}"
-
-
-def _near(name: str, prefix: str = "") -> str:
-    known = [prefix + item for item in ITEMS]
-    near = difflib.get_close_matches(name.upper(), known, n=3, cutoff=0.75)
-    return f"; near to it are {', '.join(near)}" if near else ""
-
-
-def _shown(value: object) -> str:
-    try:
-        text = ascii(value)
-    except Exception:
-        return f"an object of type {type(value).__name__}"
-    return text if len(text) <= 80 else text[:80] + "..."
 
 
 config: Final = Config()

@@ -5,16 +5,10 @@ from __future__ import annotations
 import os
 from collections import deque
 from itertools import count
-from typing import Any
-
-from gevent import get_hub, monkey
-from gevent.hub import Hub
-from greenlet import getcurrent
 
 from gpyro.errors import SynchronizationError
+from gpyro.locks import Waiter, allocate_lock
 from gpyro.tls import Call
-
-_allocate_lock = monkey.get_original("_thread", "allocate_lock")
 
 # A hold's mark: unguessable by other processes and unique among them, since it travels with nested calls.
 _prefix = os.urandom(8)
@@ -40,7 +34,7 @@ class CallLock:
 
     def __init__(self) -> None:
         # Protects the fields below among threads; never held across a switch.
-        self._guard = _allocate_lock()
+        self._guard = allocate_lock()
         self._held = False
         self._mark = b""
         self._waiting: deque[_Waiter] = deque()
@@ -66,10 +60,8 @@ class CallLock:
             waiter = _Waiter(mark)
             self._waiting.append(waiter)
         try:
-            while not waiter.granted:
-                waiter.hub.switch()
+            waiter.wait()
         except BaseException:
-            waiter.gone = True
             with self._guard:
                 granted = waiter.granted
                 if not granted:
@@ -77,6 +69,8 @@ class CallLock:
             if granted:
                 self.release()
             raise
+        finally:
+            waiter.gone = True
 
     def is_held_by(self, chain: tuple[bytes, ...]) -> bool:
         """Whether one of the calls of this chain holds it."""
@@ -97,27 +91,9 @@ class CallLock:
                 return
 
 
-class _Waiter:
-    __slots__ = ("gone", "granted", "greenlet", "hub", "mark")
+class _Waiter(Waiter):
+    __slots__ = ("mark",)
 
     def __init__(self, mark: bytes) -> None:
-        self.hub: Hub = get_hub()
+        super().__init__()
         self.mark = mark
-        self.greenlet: Any = getcurrent()
-        self.granted = False
-        self.gone = False
-
-    def wake_soon(self) -> bool:
-        """Let it go on; false if there is no thread any more in which it could."""
-        loop = self.hub.loop
-        if loop is None:
-            return False
-        try:
-            (loop.run_callback if self.hub is get_hub() else loop.run_callback_threadsafe)(self.wake)
-        except Exception:  # the loop was destroyed in this moment
-            return False
-        return True
-
-    def wake(self) -> None:
-        if not self.gone:
-            self.greenlet.switch()

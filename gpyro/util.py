@@ -1,307 +1,85 @@
-"""Tracebacks that show what happened on the other side, and a log that a hostile peer cannot flood."""
+"""The names of Pyro 3's ``Pyro.util`` in one place."""
 
 from __future__ import annotations
 
-import linecache
-import logging
-import math
-import reprlib
 import sys
-import time
-import traceback
-from collections.abc import Callable, Hashable, Iterator
-from types import FrameType, TracebackType
-from typing import Any, Final
+from collections.abc import Sequence
+from typing import Final
 
-from gpyro.errors import ConfigurationError
-from gpyro.remote_traceback import CONTROL, is_remote_note, notes_of, remote_lines, remote_note
-from gpyro.settings import config
+from gpyro.argparser import ArgParser
+from gpyro.constants import VERSION
+from gpyro.guid import getGUID
+from gpyro.locks import Event, Lock, RLock
+from gpyro.logs import Log, SystemLogger, UserLogger
+from gpyro.tracebacks import excepthook, formatTraceback, getPyroTraceback
 
-log: Final = logging.getLogger("gpyro")
-"""The library's logger. Until the program says where, warnings and errors go to stderr, as Python does by itself."""
+GENGUID_USAGE: Final = """\
+Usage: gpyro-genguid [-h | --help | --version]
 
-_CAUSED_BY: Final = "\nThe above exception was the direct cause of the following exception:\n\n"
-_DURING: Final = "\nDuring handling of the above exception, another exception occurred:\n\n"
-_MAX_FRAMES: Final = 50
-_MAX_LOCALS: Final = 50
-_MAX_CHAIN: Final = 20
+Prints a GUID: 32 random hexadecimal digits in four groups, which nobody can guess and which nobody else has.
+"""
 
 
-# ---- Pyro's functions
-
-
-def getPyroTraceback(
-    exc_obj: BaseException | None,
-    exc_type: type[BaseException] | None = None,
-    exc_trb: TracebackType | None = None,
-) -> list[str]:
-    """Return the traceback of an exception as lines, with that of the other side at the end if there is one.
-
-    Without type and traceback, those of the exception itself are taken; without an exception, the one being handled.
-    """
-    if exc_obj is None:
-        exc_obj = sys.exc_info()[1]
-    lines = _format(exc_type, exc_obj, exc_trb, None, keep_remote=False)
-    remote = next((note for note in reversed(notes_of(exc_obj)) if is_remote_note(note)), None)
-    if remote is None and (own := remote_lines(exc_obj)):
-        remote = remote_note(own)
-    if remote is not None:
-        lines.extend(line + "\n" for line in remote.split("\n"))
-    return lines
-
-
-def formatTraceback(
-    ex_type: type[BaseException] | None = None,
-    ex_value: BaseException | None = None,
-    tb: TracebackType | None = None,
-    *,
-    detailed: bool | None = None,
-) -> list[str]:
-    """Return the traceback of an exception (without arguments: of the one being handled) as lines.
+def genguid_scripthelper(argv: Sequence[str] | None = None) -> int:
+    """What ``gpyro-genguid`` does.
 
     Args:
-        ex_type: class of the exception.
-        ex_value: the exception.
-        tb: its traceback, if not the one it carries.
-        detailed: whether to show local values; None for what PYRO_DETAILED_TRACEBACK says.
+        argv: its arguments; None for those of the process.
+
+    Returns:
+        The exit code.
     """
-    if ex_value is None and ex_type is None:
-        ex_value = sys.exc_info()[1]
-    return _format(ex_type, ex_value, tb, detailed, keep_remote=True)
+    arguments = sys.argv[1:] if argv is None else list(argv)
+    if not arguments:
+        print(getGUID())
+    elif arguments == ["--version"]:
+        print(f"gpyro {VERSION}")
+    elif arguments in (["-h"], ["--help"]):
+        print(GENGUID_USAGE, end="")
+    else:
+        print(f"gpyro-genguid: it takes no arguments\n{GENGUID_USAGE.splitlines()[0]}", file=sys.stderr)
+        return 2
+    return 0
 
 
-def excepthook(ex_type: type[BaseException], ex_value: BaseException, ex_tb: TracebackType | None) -> None:
-    """Print an exception with its remote traceback; meant for ``sys.excepthook = gpyro.util.excepthook``."""
-    if sys.stderr is not None:
-        sys.stderr.write("".join(getPyroTraceback(ex_value, ex_type, ex_tb)))
-        sys.stderr.flush()
+def getLockObject() -> Lock:
+    """A new lock, as `threading.Lock`: a greenlet that waits for it lets the others of its thread run."""
+    return Lock()
 
 
-# ---- formatting
+def getRLockObject() -> RLock:
+    """A new lock that the greenlet which holds it may take again, otherwise as `getLockObject`."""
+    return RLock()
 
 
-def _format(
-    ex_type: type[BaseException] | None,
-    exc: BaseException | None,
-    tb: TracebackType | None,
-    detailed: bool | None,
-    *,
-    keep_remote: bool,
-) -> list[str]:
-    """Format an exception and those it came from, oldest first.
-
-    Each has its remote traceback once, as a note; the last one only if `keep_remote`.
-    """
-    if exc is None:
-        return [f"{ex_type.__name__ if ex_type else 'NoneType: None'}\n"]
-    if detailed is None:
-        detailed = _detailed_by_default()
-    lines: list[str] = []
-    for link, joint in reversed(list(_chain(exc))):
-        trace = (tb or exc.__traceback__) if link is exc else link.__traceback__
-        # As a part of something, Python looks at no link behind it; there may be thousands, and each is formatted by
-        # itself. But nor does it at the members of a group.
-        alone = None if isinstance(link, BaseExceptionGroup) else set[int]()
-        whole = traceback.TracebackException(type(link), link, trace, compact=True, _seen=alone)
-        whole.__cause__ = whole.__context__ = None
-        if alone is not None:
-            whole.exceptions = None
-        _settle_notes(whole, link, keep_remote or link is not exc)
-        if detailed and trace is not None:
-            lines.extend(_detailed_frames(trace))
-            lines.extend(_last_lines(whole))
-        else:
-            lines.extend(whole.format())
-        if joint:
-            lines.append(joint)
-    return lines
+def getEventObject() -> Event:
+    """A new event, as `threading.Event`: a greenlet that waits for it lets the others of its thread run."""
+    return Event()
 
 
-def _detailed_by_default() -> bool:
-    # Whoever formats a traceback has one error already.
-    try:
-        return config.PYRO_DETAILED_TRACEBACK
-    except ConfigurationError:
-        return False
+def supports_multithreading() -> bool:
+    """Whether calls can overlap: always."""
+    return True
 
 
-def _chain(exc: BaseException) -> Iterator[tuple[BaseException, str]]:
-    """Go from an exception to what it came from; with each the words that join it to the one before it."""
-    seen: set[int] = set()
-    link: BaseException | None = exc
-    joint = ""
-    while link is not None and id(link) not in seen and len(seen) < _MAX_CHAIN:
-        seen.add(id(link))
-        yield link, joint
-        if link.__cause__ is not None:
-            link, joint = link.__cause__, _CAUSED_BY
-        else:
-            link, joint = None if link.__suppress_context__ else link.__context__, _DURING
+def supports_compression() -> bool:
+    """Whether messages can be compressed: never."""
+    return False
 
 
-def _settle_notes(whole: traceback.TracebackException, exc: BaseException, keep_remote: bool) -> None:
-    """Make the remote traceback one note at the end of what will be printed, or no note."""
-    notes = notes_of(exc)
-    remote = [note for note in notes if is_remote_note(note)][-1:]
-    if not remote and (lines := remote_lines(exc)):
-        remote = [remote_note(lines)]
-    others = [note for note in notes if not is_remote_note(note)]
-    whole.__notes__ = others + (remote if keep_remote else [])
-    for part, member in zip(whole.exceptions or (), getattr(exc, "exceptions", ()), strict=False):
-        _settle_notes(part, member, keep_remote=True)
-
-
-def _last_lines(whole: traceback.TracebackException) -> Iterator[str]:
-    yield from whole.format_exception_only()
-    for number, part in enumerate(whole.exceptions or (), 1):
-        yield f"  +--- exception {number} of {len(whole.exceptions or ())} in the group\n"
-        for text in part.format():
-            yield from (f"  | {line}\n" for line in text.removesuffix("\n").split("\n"))
-
-
-def _detailed_frames(tb: TracebackType) -> Iterator[str]:
-    frames: list[tuple[FrameType, int]] = []
-    at: TracebackType | None = tb
-    while at is not None:
-        frames.append((at.tb_frame, at.tb_lineno))
-        at = at.tb_next
-    yield "Traceback (most recent call last), with local values:\n"
-    skipped = range(_MAX_FRAMES // 2, len(frames) - _MAX_FRAMES // 2)
-    for number, (frame, line_number) in enumerate(frames):
-        if number in skipped:
-            if number == skipped.start:
-                yield f"  ... {len(skipped)} frames left out ...\n"
-            continue
-        code = frame.f_code
-        yield f'  File "{code.co_filename}", line {line_number}, in {_function(frame)}\n'
-        source = _source_line(frame, line_number)
-        if source:
-            yield f"    {source}\n"
-        # The first frame is the machinery's that called; what it holds explains nothing.
-        if number > 0 or len(frames) == 1:
-            yield from _locals(frame)
-
-
-def _function(frame: FrameType) -> str:
-    name = frame.f_code.co_qualname
-    owner, dot, method = name.rpartition(".")
-    return f"{owner}::{method}" if dot and not owner.endswith("<locals>") else name
-
-
-def _source_line(frame: FrameType, line_number: int) -> str:
-    try:
-        return linecache.getline(frame.f_code.co_filename, line_number, frame.f_globals).strip()
-    except Exception:
-        return ""
-
-
-def _locals(frame: FrameType) -> Iterator[str]:
-    values = frame.f_locals
-    names = [name for name in values if not name.startswith("__")]
-    if names:
-        yield "    Local values:\n"
-    for name in names[:_MAX_LOCALS]:
-        yield f"      {name} = {safe_repr(values.get(name))}\n"
-    if len(names) > _MAX_LOCALS:
-        yield f"      ... and {len(names) - _MAX_LOCALS} more\n"
-
-
-class _ShortRepr(reprlib.Repr):
-    """Representations of at most a few hundred characters."""
-
-    LONG: Final = 1000
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.maxlevel = 4
-        self.maxstring = self.maxother = 200
-        self.maxlist = self.maxtuple = self.maxdict = self.maxset = self.maxfrozenset = self.maxdeque = 10
-
-    def repr_instance(self, x: Any, level: int) -> str:
-        # What has no method of its own here is represented whole and then cut; not when that is known to be long.
-        if isinstance(x, bytes | bytearray | str | list | tuple | dict | set | frozenset) and len(x) > self.LONG:
-            return f"<{type(x).__name__} of length {len(x)}>"
-        return super().repr_instance(x, level)
-
-
-_short: Final = _ShortRepr()
-MAX_REPR: Final = 500
-
-
-def safe_repr(value: object) -> str:
-    """A representation in one line of at most 500 characters, whatever the value does."""
-    try:
-        text = _short.repr(value)
-    except Exception as error:
-        return f"<{type(value).__name__}, whose repr raised {type(error).__name__}>"
-    text = CONTROL.sub("?", text).replace("\n", " ")
-    return text if len(text) <= MAX_REPR else text[: MAX_REPR - 3] + "..."
-
-
-# ---- logging
-
-
-class RateLimitedLog:
-    """Warnings, at most one line per key and interval; the next line tells how many were left out.
-
-    What a peer does may end in a line of log, so a hostile one could fill the disk. The key says what the lines have in
-    common (a kind of event, a peer). Keys are bounded too: while `max_keys` keys are within their interval, further
-    ones share one line.
-
-    `admit` only decides and never logs, so it may be called from the hub, and never takes a lock.
-    """
-
-    __slots__ = ("_clock", "_interval", "_keys", "_logger", "_max_keys")
-
-    _OTHERS: Final = object()
-    _NEVER: Final = (-math.inf, 0)
-
-    def __init__(
-        self,
-        logger: logging.Logger = log,
-        *,
-        interval: float = 1.0,
-        max_keys: int = 100,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self._logger = logger
-        self._interval = interval
-        self._max_keys = max_keys
-        self._clock = clock
-        # Key: (when its last line was let through, lines left out since).
-        self._keys: dict[Hashable, tuple[float, int]] = {}
-
-    def warn(self, key: Hashable, text: str, *args: object) -> bool:
-        """Log a warning as `logging.Logger.warning` does, unless one with this key was just logged; tell which."""
-        left_out = self.admit(key)
-        if left_out is None:
-            return False
-        if left_out:
-            text += f" ({left_out} like it left out)"
-        self._logger.warning(text, *args, stacklevel=2)
-        return True
-
-    def admit(self, key: Hashable) -> int | None:
-        """How many lines of this key were left out since its last one, if one may be written now; None if not."""
-        now = self._clock()
-        if key not in self._keys and len(self._keys) >= self._max_keys:
-            self._forget(now)
-            if len(self._keys) >= self._max_keys:
-                key = self._OTHERS
-        last, left_out = self._keys.get(key, self._NEVER)
-        if now - last < self._interval:
-            self._keys[key] = (last, left_out + 1)
-            return None
-        self._keys[key] = (now, 0)
-        return left_out
-
-    def _forget(self, now: float) -> None:
-        """Drop the keys whose interval is over, except what was left out: that goes to the shared key's account."""
-        untold = 0
-        for key, (last, left_out) in list(self._keys.items()):
-            if key is not self._OTHERS and now - last >= self._interval:
-                self._keys.pop(key, None)
-                untold += left_out
-        if untold:
-            last, left_out = self._keys.get(self._OTHERS, self._NEVER)
-            self._keys[self._OTHERS] = (last, left_out + untold)
+__all__ = [
+    "ArgParser",
+    "Log",
+    "SystemLogger",
+    "UserLogger",
+    "excepthook",
+    "formatTraceback",
+    "genguid_scripthelper",
+    "getEventObject",
+    "getGUID",
+    "getLockObject",
+    "getPyroTraceback",
+    "getRLockObject",
+    "supports_compression",
+    "supports_multithreading",
+]

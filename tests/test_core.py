@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+import subprocess
+import sys
 
 import gpyro
 from gpyro import core
@@ -18,6 +20,8 @@ NAMES = [
     "SynchronizedObjBase",
     "getAttrProxyForURI",
     "getProxyForURI",
+    "initClient",
+    "initServer",
 ]
 
 
@@ -45,6 +49,8 @@ def test_classes_and_functions_have_pyro_3s_arguments():
     assert arguments(core.DynamicProxy._setTimeout) == ["secs"]
     assert arguments(core.DynamicProxy._setOneway) == ["methods"]
     assert arguments(core.DynamicProxy._transferThread) == ["newOwnerThread"]
+    assert arguments(core.initServer) == ["banner", "storageCheck"]
+    assert arguments(core.initClient) == ["banner"]
     assert arguments(core.ObjBase.Pyro_dyncall) == ["method", "flags", "args"]
     assert inspect.signature(core.Daemon.requestLoop).parameters["timeout"].default == 3
     assert inspect.signature(core.Daemon.shutdown).parameters["disconnect"].default is False
@@ -54,6 +60,12 @@ def test_the_kinds_of_objects_and_proxies_are_each_others():
     assert issubclass(core.SynchronizedObjBase, core.ObjBase)
     assert issubclass(core.CallbackObjBase, core.ObjBase)
     assert issubclass(core.DynamicProxyWithAttrs, core.DynamicProxy)
+
+
+def test_as_a_program_it_prints_the_version():
+    command = [sys.executable, "-W", "error", "-m", "gpyro.core"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"gpyro version: {gpyro.__version__}\n", "")
 
 
 def test_the_package_itself_has_few_names():

@@ -21,13 +21,14 @@ ROOT = Path(__file__).resolve().parent.parent / "gpyro"
 ROOMS = {
     0: "errors constants remote_traceback uri guid",
     1: "wire values auth exposure",
-    2: "settings item_kinds items util deadline",
+    2: "settings items item_kinds item_table item_sources config_file startup tracebacks logs limited_log argparser "
+    "deadline",
     3: "net",
-    4: "tls observing context objects entries instances synchronize dispatch failures batches threaded calls",
-    5: "pyrouri validators remote adapter proxy futures batch plugins "
+    4: "tls locks observing context objects entries instances synchronize dispatch failures batches threads calls",
+    5: "pyrouri validators remote adapter proxy futures batching plugins "
     "termination servant reaping hosting rounds hub_daemon",
     6: "naming stores discovery eventsvc interop",
-    7: "core protocol testing test nsc xnsc wxnsc",
+    7: "core configuration util protocol testing test nsc xnsc wxnsc",
 }
 FLOORS = {"gpyro": 7} | {f"gpyro.{room}": floor for floor, rooms in ROOMS.items() for room in rooms.split()}
 

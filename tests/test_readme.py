@@ -7,6 +7,7 @@ import re
 import pytest
 
 from gpyro.items import as_markdown
+from gpyro.settings import Config
 from tests.support import ROOT, finish, python_process, run_python
 
 
@@ -34,9 +35,11 @@ def test_the_readmes_server_and_client():
         assert finish(process) == (0, "", "")
 
 
-@pytest.mark.parametrize("block", blocks("docs/manual.md"), ids=lambda block: block.split("\n")[2][:30])
+@pytest.mark.parametrize(
+    "block", blocks("docs/manual.md") + blocks("docs/configuration.md"), ids=lambda block: block.split("\n")[2][:30]
+)
 def test_the_manuals_blocks_are_programs(block: str):
-    compile(block, "docs/manual.md", "exec")
+    compile(block, "docs", "exec")
 
 
 def test_the_manuals_account():
@@ -57,5 +60,27 @@ def test_the_manuals_account():
     assert run_python(program) == (0, "done\n", "")
 
 
-def test_the_manuals_table_of_configuration_items_is_the_code_s():
-    assert as_markdown() in (ROOT / "docs/manual.md").read_text()
+def test_the_tables_of_configuration_items_are_the_code_s():
+    assert as_markdown() in (ROOT / "docs/configuration.md").read_text()
+
+
+def test_the_example_of_a_configuration_file_is_one(tmp_path):
+    document = (ROOT / "docs/configuration.md").read_text()
+    example = re.search(r"\n\n((?:    .*\n)+)", document.partition("## The configuration file")[2])
+    assert example is not None
+    (tmp_path / "Pyro.conf").write_text(example[1])
+    config = Config({"PYRO_CONFIG_FILE": str(tmp_path / "Pyro.conf"), "PYRO_STORAGE": "/store"})
+    assert (config.PYRO_HOST, config.PYRO_PUBLISHHOST) == ("0.0.0.0", "rpc.example.org")
+    assert config.PYRO_LOGFILE == "/store/rpc.log"
+
+
+def test_the_example_of_a_log(tmp_path):
+    example = next(block for block in blocks("docs/configuration.md") if "UserLogger" in block)
+    assert run_python(example, environment={"PYRO_STORAGE": str(tmp_path)}) == (0, "", "")
+    lines = (tmp_path / "Pyro_userlog").read_text().splitlines()
+    assert [line.partition("] ** ")[2] for line in lines[:3]] == [
+        "NOTE ** shop ** order 17 is paid",
+        "WARN ** shop ** the stock runs low",
+        "ERR! ** shop ** no connection",
+    ]
+    assert lines[3:] == ["as it is, at any level, and without a line end"]

@@ -2,11 +2,13 @@ from __future__ import annotations
 
 import copy
 import math
+import os
 import pickle
 import subprocess
 import sys
 import threading
 import typing
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -44,6 +46,13 @@ def test_defaults_fit_their_kind_and_type(name: str) -> None:
 
 def test_the_defaults_that_others_build_on() -> None:
     settings = fresh().snapshot()
+    assert os.getcwd() == settings.PYRO_STORAGE
+    assert os.path.join(os.getcwd(), "Pyro_log") == settings.PYRO_LOGFILE
+    assert settings.PYRO_TRACELEVEL == settings.PYRO_USER_TRACELEVEL == 0
+    assert settings.PYRO_NS_PORT == settings.PYRO_NS_BC_PORT == 9090
+    assert settings.PYRO_NS_DEFAULTGROUP == ":Default"
+    assert settings.PYRO_MAX_CONTAINERS == 250_000
+    assert settings.PYRO_MAX_DEPTH == 100
     assert settings.PYRO_HOST == ""
     assert settings.PYRO_PUBLISHHOST is None
     assert settings.PYRO_PORT == 7766
@@ -99,6 +108,155 @@ def test_the_global_one_reads_the_processs_environment() -> None:
     assert done.stdout.split() == ["1", "::1"]
 
 
+def put_file(directory: Path, text: str, name: str = "Pyro.conf") -> str:
+    path = directory / name
+    path.write_text(text)
+    return str(path)
+
+
+def test_the_file_is_the_least_of_the_sources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = put_file(tmp_path, "PYRO_PORT=5\nPYRO_HOST=localhost\n", "my.conf")
+    assert fresh(PYRO_CONFIG_FILE=path).PYRO_PORT == 5
+    assert fresh(GPYRO_CONFIG_FILE=path, PYRO_CONFIG_FILE="/nonesuch").PYRO_PORT == 5
+    assert fresh(PYRO_CONFIG_FILE=path, PYRO_PORT="4").PYRO_PORT == 4
+    assert fresh(PYRO_CONFIG_FILE=path, PYRO_PORT="4", GPYRO_PORT="3").PYRO_PORT == 3
+    config = fresh(PYRO_CONFIG_FILE=path, PYRO_PORT="4", GPYRO_PORT="3")
+    config.PYRO_PORT = 2
+    assert (config.PYRO_PORT, config.PYRO_HOST) == (2, "localhost")
+
+
+def test_where_values_come_from_can_be_asked_for(tmp_path: Path) -> None:
+    path = put_file(tmp_path, "\nPYRO_HOST=localhost\nPYRO_PORT=5\nPYRO_PORT_RANGE=7\n")
+    config = fresh(PYRO_CONFIG_FILE=path, PYRO_PORT="4", GPYRO_MAX_CALLS="5")
+    config.PYRO_PORT_RANGE = 8
+    assert config.origins() == {
+        "PYRO_CONFIG_FILE": "environment variable PYRO_CONFIG_FILE",
+        "PYRO_HOST": f"{path}, line 2",
+        "PYRO_PORT": "environment variable PYRO_PORT",
+        "PYRO_MAX_CALLS": "environment variable GPYRO_MAX_CALLS",
+        "PYRO_PORT_RANGE": "code",
+    }
+    assert fresh().origins() == {}
+
+
+# ---- files and directories
+
+
+def test_names_of_files_become_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    here = str(tmp_path)
+    config = fresh(PYRO_STORAGE="there", PYRO_LOGFILE="my.log", PYRO_USER_LOGFILE="$CURDIR/user.log")
+    settings = config.snapshot()
+    assert f"{here}/there" == settings.PYRO_STORAGE
+    assert f"{here}/there/my.log" == settings.PYRO_LOGFILE
+    assert f"{here}/user.log" == settings.PYRO_USER_LOGFILE
+    assert f"{here}/there/Pyro_NS_URI" == settings.PYRO_NS_URIFILE
+    assert f"{here}/there/logging.cfg" == settings.PYRO_STDLOGGING_CFGFILE
+    assert f"{here}/there/certs" == settings.PYROSSL_CERTDIR
+    assert f"{here}/there/certs/ca.pem" == settings.PYROSSL_CA_CERT
+    assert settings.PYROSSL_KEY is None
+    config.PYROSSL_CERTDIR = Path("/etc/certs")  # type: ignore[assignment]
+    config.PYROSSL_KEY = "$STORAGE/../key.pem"
+    assert config.PYROSSL_CERT == "/etc/certs/host.pem"
+    assert f"{here}/key.pem" == config.PYROSSL_KEY
+    config.PYRO_STORAGE = "/var/lib/me"
+    assert config.PYRO_LOGFILE == "/var/lib/me/my.log"
+    assert config.PYRO_NS_URIFILE == "/var/lib/me/Pyro_NS_URI"
+    assert f"{here}/user.log" == config.PYRO_USER_LOGFILE
+
+
+def test_a_program_that_goes_elsewhere_keeps_its_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    config = fresh(PYRO_STORAGE="there")
+    assert f"{tmp_path}/there/Pyro_log" == config.PYRO_LOGFILE
+    monkeypatch.chdir("/")
+    config.PYRO_PORT = 1
+    config.PYRO_USER_LOGFILE = "$CURDIR/x"
+    assert f"{tmp_path}/there/Pyro_log" == config.PYRO_LOGFILE
+    assert f"{tmp_path}/x" == config.PYRO_USER_LOGFILE
+    copied = pickle.loads(pickle.dumps(config.snapshot()))
+    assert f"{tmp_path}/there/Pyro_log" == copied.PYRO_LOGFILE
+
+
+def test_a_current_directory_that_is_gone_is_no_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    assert fresh().PYRO_PORT == 7766
+    assert fresh(PYRO_STORAGE="/var/log").PYRO_LOGFILE == "/var/log/Pyro_log"
+    assert fresh().PYRO_STORAGE == "."
+
+
+def test_the_configuration_file_is_read_as_what_was_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert fresh().PYRO_CONFIG_FILE == ""
+    put_file(tmp_path, "PYRO_PORT=5")
+    put_file(tmp_path, "PYRO_PORT=6", "other.conf")
+    assert (f"{tmp_path}/Pyro.conf", 5) == (fresh().PYRO_CONFIG_FILE, fresh().PYRO_PORT)
+    other = fresh(PYRO_CONFIG_FILE="other.conf")
+    assert (f"{tmp_path}/other.conf", 6) == (other.PYRO_CONFIG_FILE, other.PYRO_PORT)
+    assert fresh(PYRO_CONFIG_FILE="/dev/null").PYRO_PORT == 7766
+    with pytest.raises(ConfigurationError, match="PYRO_CONFIG_FILE can be set by the environment only"):
+        other.PYRO_CONFIG_FILE = "x"
+
+
+# ---- dropped items
+
+
+def test_a_dropped_item_is_warned_of_once_wherever_it_is_set(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = put_file(tmp_path, "PYRO_CHECKSUM=1\nPYRO_DNS_URI=\n")
+    config: Any = fresh(PYRO_CONFIG_FILE=path, PYRO_MOBILE_CODE="1", GPYRO_XML_PICKLE="gnosis", PYRO_NS2_PORT=" ")
+    for _ in range(3):
+        assert config.PYRO_PORT == 7766
+        config.PYRO_PICKLE_FORMAT = 2
+        config.PYRO_CHECKSUM = 1
+    said = caplog.messages
+    assert sorted(text.split(": ")[0] for text in said) == [
+        f"{path}, line 1",
+        "environment variable GPYRO_XML_PICKLE",
+        "environment variable PYRO_MOBILE_CODE",
+        "set in code",
+    ]
+    assert any(
+        text.endswith("PYRO_MOBILE_CODE is dropped: code never travels; install the modules on both sides")
+        for text in said
+    )
+    assert {(record.name, record.levelname) for record in caplog.records} == {("gpyro", "WARNING")}
+    with pytest.raises(AttributeError, match="PYRO_CHECKSUM is dropped: the network's"):
+        _ = config.PYRO_CHECKSUM
+
+
+def test_a_warning_may_ask_for_items_and_switch(caplog: pytest.LogCaptureFixture) -> None:
+    """It is said when nothing is locked."""
+    config: Any = fresh(PYRO_MOBILE_CODE="1")
+    asked = []
+    config.warn_through(lambda text: asked.append((config.PYRO_PORT, text)))
+    config.PYRO_PORT = 1
+    assert [port for port, _ in asked] == [7766]
+
+
+# ---- items that take effect at once
+
+
+def test_live_items_make_no_difference_between_settings() -> None:
+    config = fresh()
+    before = config.snapshot()
+    config.PYRO_TRACELEVEL = 3
+    config.PYRO_USER_TRACELEVEL = 3
+    config.PYRO_LOGFILE = config.PYRO_USER_LOGFILE = "/x"
+    config.PYRO_NS_DEFAULTGROUP = ":Mine"
+    after = config.snapshot()
+    assert after is not before
+    assert after == before
+    assert hash(after) == hash(before)
+    assert after.PYRO_TRACELEVEL == 3
+    config.PYRO_PORT = 1
+    assert config.snapshot() != before
+    assert [name for name, item in ITEMS.items() if item.live] == [
+        *("PYRO_TRACELEVEL", "PYRO_USER_TRACELEVEL", "PYRO_LOGFILE", "PYRO_USER_LOGFILE", "PYRO_NS_DEFAULTGROUP"),
+    ]
+
+
 # ---- unknown items
 
 
@@ -114,6 +272,9 @@ def test_an_unknown_gpyro_variable_is_an_error_that_names_near_ones() -> None:
         _ = config.PYRO_HOST
     with pytest.raises(ConfigurationError, match="GPYRO_PROT"):
         config.PYRO_HOST = "x"
+    with pytest.raises(ConfigurationError, match=r"variable GPYROSSL_CERTS is no .*GPYROSSL_CERT"):
+        fresh(GPYROSSL_CERTS="x").snapshot()
+    assert fresh(GPYROTECHNICS="x").PYRO_PORT == 7766
 
 
 def test_an_unknown_item_set_in_code_is_an_error_that_names_near_ones() -> None:
@@ -174,6 +335,20 @@ def test_an_item_cannot_be_deleted() -> None:
         ("PYRO_HOST", "a b"),
         ("PYRO_HOST", "[::1]"),
         ("PYRO_HOST", 5),
+        ("PYRO_TRACELEVEL", 4),
+        ("PYRO_BC_RETRIES", 1.5),
+        ("PYRO_BC_TIMEOUT", 0),
+        ("PYRO_STORAGE", ""),
+        ("PYRO_STORAGE", None),
+        ("PYRO_STORAGE", "$STORAGE/x"),
+        ("PYRO_LOGFILE", b"x"),
+        ("PYRO_LOGFILE", "$HOME/x"),
+        ("PYRO_LOGFILE", "~/x"),
+        ("PYRO_LOGFILE", "a\0b"),
+        ("PYRO_LOGFILE", "a\udfffb"),
+        ("PYRO_NS_BC_ADDR", "./u:/x"),
+        ("PYRO_NS_DEFAULTGROUP", "Default"),
+        ("PYRO_NS_DEFAULTGROUP", ":a..b"),
         ("PYRO_PUBLISHHOST", "host:5"),
         ("PYRO_PUBLISHHOST", 0),
     ],
@@ -185,7 +360,7 @@ def test_a_value_that_does_not_fit_is_refused(name: str, value: object) -> None:
     assert f"expected {ITEMS[name].kind.expected}" in str(caught.value)
     assert str(caught.value).startswith(f"{name} = ")
     assert len(str(caught.value)) < 400
-    assert getattr(config, name) == ITEMS[name].default
+    assert getattr(config, name) == getattr(fresh(), name)
 
 
 def test_the_error_says_item_value_and_what_was_expected() -> None:
@@ -287,14 +462,19 @@ def test_both_bounds_belong_to_the_range(name: str) -> None:
     for value in (kind.low, kind.high):
         setattr(config, name, value)
         assert getattr(config, name) == value
-    for value in (kind.low - 1, kind.high + 1):
+    for value in (0 if kind.endless and kind.low > 0 else kind.low - 1, kind.high + 1):
+        if kind.endless and value < 0:
+            continue
         with pytest.raises(ConfigurationError, match=f"expected {kind.expected}"):
             setattr(config, name, value)
 
 
 def test_only_those_items_may_be_zero_where_zero_means_something() -> None:
     zero = [name for name, item in ITEMS.items() if isinstance(item.kind, Whole | Seconds) and item.kind.low == 0]
-    assert zero == ["PYRO_PORT", "PYRO_CHANNEL_LINGER", "PYRO_DRAIN_TIMEOUT", "PYRO_DNS_CACHE"]
+    assert zero == [
+        *("PYRO_PORT", "PYRO_CHANNEL_LINGER", "PYRO_DRAIN_TIMEOUT", "PYRO_DNS_CACHE", "PYRO_TRACELEVEL"),
+        *("PYRO_USER_TRACELEVEL", "PYRO_NS_PORT", "PYRO_BC_RETRIES", "PYRO_ES_QUEUESIZE"),
+    ]
 
 
 @given(st.sampled_from(list(ITEMS)), st.text(st.characters(exclude_characters="\0")))
@@ -363,7 +543,7 @@ def test_representations_show_what_is_not_default() -> None:
 
 def test_threads_that_set_different_items_lose_nothing() -> None:
     config = fresh()
-    names = [name for name, item in ITEMS.items() if isinstance(item.kind, Whole)]
+    names = [name for name, item in ITEMS.items() if isinstance(item.kind, Whole) and item.kind.high > 500]
     lows = {name: typing.cast(Whole, ITEMS[name].kind).low for name in names}
     barrier = threading.Barrier(len(names))
 

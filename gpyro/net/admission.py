@@ -12,8 +12,9 @@ from gevent.lock import Semaphore
 from gpyro.auth import AuthenticationError, Examination, Secrets
 from gpyro.errors import WireError
 from gpyro.net.channel import Channel
+from gpyro.net.encoding import serializer_for
 from gpyro.settings import Settings
-from gpyro.values import Serializer, serializer_by_name
+from gpyro.values import Serializer
 from gpyro.wire.connection import State
 from gpyro.wire.frames import REFUSAL_TEXTS, Frame, Kind, Refusal
 from gpyro.wire.hello import SCRAM, Hello, choose_serializer, choose_version
@@ -140,7 +141,7 @@ class Admission:
         name = choose_serializer(hello.serializers, self._settings.serializers())
         assert name is not None
         if name not in self._answers:
-            serializer = serializer_by_name(name, self._settings.PYRO_MAX_MESSAGE)
+            serializer = serializer_for(name, self._settings)
             self._answers[name] = (replace(self.own, serializers=(name,)), serializer)
         answer, serializer = self._answers[name]
         channel.send(channel.wire.welcome(answer))

@@ -8,7 +8,6 @@ descriptor behind.
 from __future__ import annotations
 
 import atexit
-import logging
 import os
 import sys
 import weakref
@@ -22,13 +21,14 @@ from gevent.hub import Hub
 from gevent.timeout import Timeout
 from greenlet import GreenletExit
 
+from gpyro.limited_log import RateLimitedLog
+from gpyro.logs import LibraryLog
 from gpyro.net.workers import WorkerPool
-from gpyro.util import RateLimitedLog
 
 if TYPE_CHECKING:
     from gpyro.net.stream import FrameStream
 
-logger = logging.getLogger("gpyro.net")
+logger = LibraryLog("gpyro.net")
 
 RECEIVE_SIZE = 256 * 1024
 """Bytes that one read takes at most. One buffer serves all channels of a hub, so that reading allocates nothing."""

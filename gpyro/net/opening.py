@@ -13,10 +13,10 @@ from gpyro.auth import AuthenticationError, Prover
 from gpyro.errors import ConnectionDeniedError, NotSentError, ProtocolError, TimeoutError
 from gpyro.net.channel import Channel
 from gpyro.net.dial import Destination, dial
+from gpyro.net.encoding import serializer_for
 from gpyro.net.hub import HubState, limit
 from gpyro.remote_traceback import CONTROL
 from gpyro.settings import Settings
-from gpyro.values import serializer_by_name
 from gpyro.wire.connection import Connection
 from gpyro.wire.frames import Frame, Kind, Refusal, unpack_text
 from gpyro.wire.hello import SCRAM, Hello
@@ -142,7 +142,7 @@ class Opening:
     def _establish(self, channel: Channel) -> None:
         peer = channel.wire.peer
         if peer is not None and not channel.deaf:
-            channel.establish(serializer_by_name(peer.serializers[0], self.destination.settings.PYRO_MAX_MESSAGE))
+            channel.establish(serializer_for(peer.serializers[0], self.destination.settings))
             self._settle(channel)
 
     # As the owner of the channel until it is established

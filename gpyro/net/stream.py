@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import logging
 from collections.abc import Callable
 from time import monotonic
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -24,7 +23,6 @@ from gpyro.wire.frames import Frame, Refusal
 if TYPE_CHECKING:
     import _socket
 
-logger = logging.getLogger("gpyro.net")
 
 TURN = 0.005
 """Seconds that one stream may hold the hub with the frames of one read; the rest waits for its next turn."""

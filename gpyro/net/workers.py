@@ -9,6 +9,7 @@ back to work only if it has none.
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import count
 from sys import getrefcount
 from typing import Any, cast
 from weakref import getweakrefcount
@@ -23,6 +24,7 @@ MAX_IDLE = 256
 """Idle workers kept per hub: each costs about 10 KiB of stack, and more calls than that seldom start in one turn."""
 
 _switch_to = greenlet.switch
+_numbers = count(1)
 
 
 class Worker(greenlet):
@@ -31,12 +33,13 @@ class Worker(greenlet):
     Each with empty context variables and spawn-tree locals of its own.
     """
 
-    __slots__ = ("pool", "spawn_tree_locals")
+    __slots__ = ("name", "pool", "spawn_tree_locals")
 
     spawn_tree_locals: dict[Any, Any]
 
     def __init__(self, pool: WorkerPool) -> None:
         super().__init__(self.run_tasks, pool.hub)
+        self.name = f"worker-{next(_numbers)}"  # for logs
         self.pool: WorkerPool | None = pool
 
     def throw(self, *arguments: Any) -> Any:

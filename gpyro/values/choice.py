@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import inspect
 import re
-from dataclasses import replace
 from functools import cache
 from typing import Final
 
 from gpyro.errors import ConfigurationError
 
-from .guard import DEFAULT_LIMITS
+from .guard import DEFAULT_LIMITS, Limits
 from .json_ import JsonSerializer
 from .msgpack_ import MsgpackSerializer
 from .pickle_ import PickleSerializer
@@ -33,21 +32,21 @@ def add_serializer(cls: type[Serializer]) -> None:
         raise ValueError(f"the name {name!r} is taken by the serializer {_SERIALIZERS[name].__qualname__}")
 
 
-def serializer_by_name(name: str, max_bytes: int = DEFAULT_LIMITS.max_bytes) -> Serializer:
+def serializer_by_name(name: str, limits: Limits = DEFAULT_LIMITS) -> Serializer:
     """The serializer of that name, over the global registry; the same instance each time.
 
     Args:
         name: ``msgpack``, ``json``, ``pickle``, or that of one that was added.
-        max_bytes: largest encoded value, both ways.
+        limits: how large and how deep values may be, both ways.
 
     Raises:
         ConfigurationError: there is none of that name.
     """
     if name not in _SERIALIZERS:
         raise ConfigurationError(f"unknown serializer {name!r}; known are {', '.join(_SERIALIZERS)}")
-    return _instance(name, max_bytes)
+    return _instance(name, limits)
 
 
 @cache
-def _instance(name: str, max_bytes: int) -> Serializer:
-    return _SERIALIZERS[name](limits=replace(DEFAULT_LIMITS, max_bytes=max_bytes))
+def _instance(name: str, limits: Limits) -> Serializer:
+    return _SERIALIZERS[name](limits=limits)

@@ -18,6 +18,7 @@ from gpyro.errors import SerializationError
 from .codes import RAW_CODES
 
 Buffer = bytes | bytearray | memoryview
+USUAL_DEPTH: Final = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,13 +32,19 @@ class Limits:
         max_hash_collisions: keys or members of one hash in one dict or set; their comparisons grow with the square.
         max_depth: how deep containers and instances may stand in each other. The walk takes up to four Python frames a
             level, so 100 levels leave over half of Python's 1,000 frames to the program. It is what is guaranteed: the
-            fast codec lets plain lists and dicts through to about 250.
+            fast codec lets plain lists and dicts through to about 250. Where it is lower than usual, somebody wants it
+            kept: then values that could be deeper are walked when they are sent and when they arrive.
     """
 
     max_bytes: int = 16 * 1024 * 1024
     max_containers: int = 250_000
     max_hash_collisions: int = 100
-    max_depth: int = 100
+    max_depth: int = USUAL_DEPTH
+
+    @property
+    def keeps_depth(self) -> bool:
+        """Whether every value that is deeper than `max_depth` is refused, and not only where it is noticed anyway."""
+        return self.max_depth < USUAL_DEPTH
 
     @property
     def max_wire_depth(self) -> int:
@@ -80,9 +87,20 @@ def check_message(body: Buffer, limits: Limits) -> None:
     if container_bound(data) <= limits.max_containers:
         return
     if count_containers(bytes(data), limits.max_containers) > limits.max_containers:
-        raise SerializationError(
-            f"the value holds more than {limits.max_containers:,} lists, maps and other containers"
-        )
+        raise SerializationError(too_many_containers(limits))
+
+
+def too_many_containers(limits: Limits) -> str:
+    """What is said of a value that holds too many containers."""
+    return (
+        f"the value holds more than {limits.max_containers:,} lists, maps and other containers "
+        "(PYRO_MAX_CONTAINERS, on both sides)"
+    )
+
+
+def too_deep(levels: int) -> str:
+    """What is said of a value that is nested deeper than so many levels."""
+    return f"nested more than {levels} levels deep (PYRO_MAX_DEPTH, on both sides)"
 
 
 def check_length(size: int, limits: Limits) -> None:
@@ -143,7 +161,9 @@ def check_depth(body: bytes, limit: int) -> None:
         if members > 0:
             open_members.append(members)
             if len(open_members) > limit:
-                raise SerializationError(f"the value is nested more than {limit} levels deep")
+                raise SerializationError(
+                    f"the value is nested deeper than PYRO_MAX_DEPTH allows: over {limit} levels in its encoded form"
+                )
         while open_members and open_members[-1] <= 0:
             surplus = open_members.pop()
             # A run of small values may end several containers at once; what is left of it belongs to the outer ones.

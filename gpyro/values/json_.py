@@ -11,7 +11,7 @@ import binascii
 import json
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, Final, NoReturn
 
 from gpyro.errors import SerializationError
@@ -20,9 +20,9 @@ from .arrays import NDARRAY, SCALAR
 from .classes import Registry, registry
 from .codes import RAW_CODES
 from .exceptions import from_records
-from .guard import DEFAULT_LIMITS, Limits, check_length
+from .guard import DEFAULT_LIMITS, Limits, check_length, too_many_containers
 from .objects import make_object
-from .serializer import Body, Serializer
+from .serializer import Body, Serializer, check_call
 from .special import SPECIAL_TYPES, Special
 from .walk import EXCEPTION_TAG, OBJECT_TAG, Walk, is_utf8
 
@@ -63,6 +63,19 @@ class JsonSerializer(Serializer):
 
     def decode(self, body: Body) -> Any:
         """See `Serializer.decode`."""
+        value = self._load(body)
+        if self.limits.keeps_depth:
+            self._walk.check_depth(value)
+        return value
+
+    def decode_call(self, body: Body) -> tuple[str, Sequence[Any], dict[str, Any]]:
+        """See `Serializer.decode_call`."""
+        method, args, kwargs = check_call(self._load(body))
+        if self.limits.keeps_depth:
+            self._walk.check_depth(args, kwargs)
+        return method, args, kwargs
+
+    def _load(self, body: Body) -> Any:
         data = bytes(body)
         self._check(data)
         try:
@@ -79,7 +92,7 @@ class JsonSerializer(Serializer):
             return
         bare = _TEXTS.sub(b"", body)
         if bare.count(b"[") + bare.count(b"{") > limit:
-            raise SerializationError(f"the value holds more than {limit:,} lists, maps and other containers")
+            raise SerializationError(too_many_containers(self.limits))
 
 
 class _JsonWalk(Walk):

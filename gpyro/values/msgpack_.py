@@ -28,8 +28,10 @@ class MsgpackSerializer(Serializer):
         self._packer = Packer(registry, limits)
         self._ext_hook = make_ext_hook(registry, limits)
         self._walk = PackWalk(registry, limits)
-        # A message has no more containers than bytes, so shorter ones need no look.
+        # A message has no more containers than bytes, and is no deeper, so shorter ones need no look.
         self._unchecked = min(limits.max_bytes, limits.max_containers)
+        if limits.keeps_depth:
+            self._unchecked = min(self._unchecked, limits.max_depth)
 
     def encode(self, value: Any, root: str = "result") -> bytes:
         """See `Serializer.encode`."""
@@ -46,6 +48,8 @@ class MsgpackSerializer(Serializer):
             body = self._walked(value, root)
         if len(body) > self._unchecked:
             self._check_sent(body, root)
+            if self.limits.keeps_depth:
+                self._walked(value, root)
         return body
 
     def encode_call(self, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bytes:
@@ -63,6 +67,8 @@ class MsgpackSerializer(Serializer):
             body = self._walked_call(call)
         if len(body) > self._unchecked:
             self._check_sent(body, "args")
+            if self.limits.keeps_depth:
+                self._walked_call(call)
         return body
 
     def _walked(self, value: Any, root: str) -> bytes:
@@ -89,7 +95,17 @@ class MsgpackSerializer(Serializer):
     def decode(self, body: Body) -> Any:
         """See `Serializer.decode`."""
         if len(body) > self._unchecked:
-            check_message(body, self.limits)
+            value = self._unpack_checked(body)
+            if self.limits.keeps_depth:
+                self._walk.check_depth(value)
+            return value
+        try:
+            return unpackb(body, ext_hook=self._ext_hook)
+        except Exception as error:
+            _refuse(error)
+
+    def _unpack_checked(self, body: Body) -> Any:
+        check_message(body, self.limits)
         try:
             return unpackb(body, ext_hook=self._ext_hook)
         except Exception as error:
@@ -98,7 +114,10 @@ class MsgpackSerializer(Serializer):
     def decode_call(self, body: Body) -> tuple[str, Sequence[Any], dict[str, Any]]:
         """See `Serializer.decode_call`."""
         if len(body) > self._unchecked:
-            check_message(body, self.limits)
+            method, args, kwargs = check_call(self._unpack_checked(body))
+            if self.limits.keeps_depth:
+                self._walk.check_depth(args, kwargs)
+            return method, args, kwargs
         try:
             call = unpackb(body, ext_hook=self._ext_hook)
         except Exception as error:

@@ -16,7 +16,7 @@ from .arrays import find_numpy
 from .classes import Entry, Registry
 from .codes import COUNTER, DEQUE, EXCEPTION, MAP, OBJECT, ORDERED_DICT, RAW_CODES
 from .exceptions import to_records
-from .guard import Limits
+from .guard import Limits, too_deep
 from .objects import object_state
 from .refusal import Refused, explain
 from .special import SPECIAL_TYPES, Special
@@ -83,6 +83,23 @@ class Walk(ABC):
             # Such as a dict that another greenlet changed meanwhile.
             raise SerializationError(f"{root}: {type(error).__name__}: {error}", root) from error
 
+    def check_depth(self, *values: Any) -> None:
+        """Check values that arrived as those that are sent are checked, except that only their depth matters.
+
+        Raises:
+            SerializationError: one is nested too deep.
+        """
+        for value in values:
+            try:
+                self.node(value, 0)
+            except Refused as refusal:
+                if refusal.too_deep:
+                    raise SerializationError(f"the value is {refusal.text}") from None
+            except RecursionError:
+                raise SerializationError("the value is nested too deep for the Python stack that is left") from None
+            except Exception:  # it is here, whatever its class says when it is to be sent back
+                continue
+
     def node(self, value: Any, depth: int) -> Any:
         """The node of one value at a depth.
 
@@ -93,7 +110,7 @@ class Walk(ABC):
         if value is None or kind is str or kind is int or kind is float or kind is bool or kind is bytes:
             return value if value is None else self.leaf(value)
         if depth >= self._limit:
-            raise Refused(f"nested more than {self._limit} levels deep", too_deep=True)
+            raise Refused(too_deep(self._limit), too_deep=True)
         if kind is list:
             return self._list(value, value, depth)
         if kind is dict:
