@@ -23,7 +23,7 @@ from gpyro.futures import Future, submit
 from gpyro.observing import CallInfo, Observer, observe
 from gpyro.plugins import register_serializer
 from gpyro.settings import config
-from gpyro.threads import threaded
+from gpyro.thread_pool import threaded
 from gpyro.values import register_class
 
 __all__ = [
