@@ -19,6 +19,7 @@ from gevent.event import Event
 from gpyro.errors import DaemonError, ProtocolError
 from gpyro.hosting import ObjectHost
 from gpyro.net.bind import bind
+from gpyro.net.blocking import watch_for_blocking
 from gpyro.net.foreign_loop import LoopSocket
 from gpyro.net.hub import HubState, hub_state
 from gpyro.net.listener import Listener
@@ -192,6 +193,7 @@ class Daemon(ObjectHost):
             if not self._closed:
                 self._listener.start(state)
             self._reaper.start(state)
+            watch_for_blocking(state, self.settings.PYRO_MAX_BLOCKING)
         elif self._state is not state:
             raise DaemonError("the daemon runs in another thread")
         return self._rounds

@@ -145,6 +145,13 @@ _TIMES = (
         "as long as a client waits to be connected; an operator who is asked needs some of it",
     ),
     Item(
+        "PYRO_MAX_BLOCKING",
+        0.0,
+        Seconds(0.0, 3600.0),
+        "seconds for which one method may keep the loop from turning before the log names it; 0 for any time",
+        "looking takes a thread, which a program that forks may not want; switch it on where calls are late",
+    ),
+    Item(
         "PYRO_CONNECT_TIMEOUT",
         20.0,
         Seconds(0.001),

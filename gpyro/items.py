@@ -70,6 +70,7 @@ class Names:
 
     PYRO_HANDSHAKE_TIMEOUT: float
     PYRO_VALIDATION_TIMEOUT: float
+    PYRO_MAX_BLOCKING: float
     PYRO_CONNECT_TIMEOUT: float
     PYRO_CHANNEL_LINGER: float
     PYRO_DRAIN_TIMEOUT: float

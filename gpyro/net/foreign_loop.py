@@ -52,6 +52,7 @@ class LoopSocket:
     def __init__(self, state: HubState) -> None:
         """On the hub's thread; to be closed."""
         self._state = state
+        state.foreign = True
         self.event = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._timer = _new_timer()
         self._watcher: Any = None

@@ -77,6 +77,7 @@ class HubState:
         workers: the greenlets that calls run in.
         streams: the open connections of this hub.
         belongings: what else holds descriptors, such as listeners.
+        foreign: a loop that is not gevent's may be in charge of this one.
         rounds: how often a loop that is not gevent's had this one look at what there is.
     """
 
@@ -100,6 +101,7 @@ class HubState:
         self._wake = self.loop.async_(ref=False)
         self._wake.start(self._run_calls)
         self.rounds = 0
+        self.foreign = False
         self.belongings: set[Part] = set()
         _all_states.add(self)
 
