@@ -1,0 +1,27 @@
+"""The examples of the documents do what they say."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from tests.support import ROOT, run_python
+
+
+def blocks(document: str) -> list[str]:
+    return re.findall(r"```python\n(.*?)```", (ROOT / document).read_text(), re.DOTALL)
+
+
+def expected(block: str) -> str:
+    """What the comments behind the statements of a block say that it prints."""
+    return "".join(f"{said}\n" for said in re.findall(r"^(?!class|def).*\S +# (\S.*)$", block, re.MULTILINE))
+
+
+PRELUDE, *EXAMPLES = blocks("docs/calls.md")
+
+
+@pytest.mark.parametrize("block", EXAMPLES, ids=lambda block: block.split("\n")[0][:40])
+def test_examples_of_what_a_call_can_be(block: str) -> None:
+    code, out, err = run_python(f"{PRELUDE}\n{block}\ndaemon.stop(0)\n")
+    assert (code, out) == (0, expected(block)), err
