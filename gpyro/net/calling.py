@@ -152,7 +152,7 @@ class CallingStream(FrameStream):
         timer = None
         if deadline is not None:
             timer = self.loop.timer(max(0.0, deadline - monotonic()))
-            timer.start(call.expire)
+            timer.start(call.expire, update=True)  # by the time it is, not when the loop last turned
         try:
             switch_to_hub = self.hub.switch
             while call.answer is None:
