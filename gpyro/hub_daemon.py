@@ -181,7 +181,11 @@ class Daemon(ObjectHost):
 
     def _attach(self) -> Rounds:
         """Take the hub of this thread, if that has not been done yet."""
+        if self._process != os.getpid():
+            raise DaemonError("the daemon belongs to another process, from which this one was forked")
         if self._closed:
+            if self._state is not None and self._state is hub_state():
+                self._let_go()  # word of that from another thread may still wait for a turn of the loop
             raise DaemonError("the daemon is closed")
         state = hub_state()
         if self._rounds is None:

@@ -13,6 +13,7 @@ import pytest
 
 from gpyro import core
 from gpyro.errors import DaemonError, ProtocolError, PyroError
+from tests.programs import program
 from tests.support import eventually
 
 
@@ -156,6 +157,20 @@ def test_others(driven, kind):
     assert seen == [[other]]
     for thing in ends:
         os.close(thing) if isinstance(thing, int) else thing.close()
+
+
+@pytest.mark.parametrize("path", ["/dev/null", "/dev/zero", "/"])
+@pytest.mark.parametrize("loop", ["libev-cext", "libuv-cffi"])
+def test_what_the_system_cannot_wait_for_is_always_ready(path, loop):
+    """As with select; a program that runs in the background has the null device as its input."""
+    code = f"""
+    import os
+    from gpyro import core
+    descriptor = os.open({path!r}, os.O_RDONLY)
+    core.Daemon().handleRequests(20, [descriptor], lambda ready: print(ready == [descriptor]))
+    """
+    with program(code, environment={"GEVENT_LOOP": loop}) as running:
+        assert running.ended_well() == "True\n"
 
 
 def test_all_that_are_ready_come_in_one_list(driven):

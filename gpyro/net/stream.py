@@ -142,7 +142,7 @@ class FrameStream:
         """Run `function` in the hub after `seconds`, unless `stop_timer` comes first. A channel has one such timer."""
         self.stop_timer()
         self._timer = self.loop.timer(seconds, ref=False)
-        self._timer.start(self._total, function)
+        self._timer.start(self._total, function, update=True)  # by the time it is, not when the loop last turned
 
     def stop_timer(self) -> None:
         """Forget what `start_timer` planned."""
@@ -255,6 +255,8 @@ class FrameStream:
         elif not self._flush_due:
             self._flush_due = True
             self.loop.run_callback(self.flush)
+            if self.state.poke is not None:
+                self.state.poke()
 
     def flush(self) -> None:
         """Send what was gathered, as far as the kernel takes it; the rest goes when it takes more."""
