@@ -27,6 +27,7 @@ from gpyro.settings import config
 from gpyro.startup import initServer
 from gpyro.termination import answered_by
 from gpyro.tls import current_call
+from gpyro.util import log
 from gpyro.validators import DaemonsDoorkeeper, DefaultConnValidator, check
 
 DRAIN_INTERVAL = 0.02
@@ -133,6 +134,7 @@ class Daemon(ObjectHost):
             TypeError: it is no `DefaultConnValidator`.
             DaemonError: the daemon runs and is reachable from elsewhere, and the validator accepts everybody.
         """
+        asked = self._doorkeeper.asks
         before, self._doorkeeper.validator = self._doorkeeper.validator, check(validator)
         try:
             if self._rounds is not None:
@@ -140,6 +142,8 @@ class Daemon(ObjectHost):
         except DaemonError:
             self._doorkeeper.validator = before
             raise
+        if asked and not self._doorkeeper.asks:
+            log.warning("the new validator of %r asks for no identification, unlike the one before it", self)
 
     def getNewConnectionValidator(self) -> DefaultConnValidator:
         """What judges new connections."""
