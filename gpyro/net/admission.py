@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from time import monotonic
 from typing import Any, Final, Protocol
 
 import gevent
-from gevent.lock import Semaphore
 
 from gpyro.auth import AuthenticationError, Examination, Secrets
 from gpyro.errors import WireError
@@ -28,6 +28,19 @@ JUDGED_AT_ONCE: Final = 16
 So an address can try this many a second, whether or not it waits for the answers; and a client of it that knows the
 passphrase waits only while somebody there uses all of them.
 """
+
+
+class _Places:
+    """Where the identifications of one address are judged, and those that wait for it.
+
+    Attributes:
+        taken: places in use.
+        waiting: what waits, in the order that it came; without a greenlet, and only as long as the peer is there.
+    """
+
+    def __init__(self) -> None:
+        self.taken = 0
+        self.waiting: dict[Channel, Examination] = {}
 
 
 class Verdict(Exception):
@@ -71,7 +84,7 @@ class Admission:
         self._warn = warn
         self._answers: dict[str, tuple[Hello, Serializer]] = {}
         self._examined: dict[Channel, Examination] = {}
-        self._judging: dict[Any, Semaphore] = {}
+        self._judging: dict[str, _Places] = {}
         self.patience = settings.PYRO_HANDSHAKE_TIMEOUT
         self.own = Hello(
             serializers=settings.serializers(),
@@ -106,9 +119,30 @@ class Admission:
                 examination.take(frame[4])
             except AuthenticationError as error:
                 raise WireError(str(error), "A2") from None
-            self._start(channel, self._identify, examination)
+            self._queue(channel, examination)
         else:
             self._judge(channel, frame[4])
+
+    def _queue(self, channel: Channel, examination: Examination) -> None:
+        """The peer answered the challenge: it is judged when there is a place."""
+        channel.stop_timer()
+        places = self._judging.setdefault(_host(channel), _Places())
+        if places.taken < JUDGED_AT_ONCE:
+            places.taken += 1
+            self._start(channel, self._identify, examination)
+        else:
+            places.waiting[channel] = examination
+
+    def _leave_place(self, host: str) -> None:
+        """A place is free: the next one takes it."""
+        places = self._judging[host]
+        if places.waiting:
+            channel = next(iter(places.waiting))
+            self._start(channel, self._identify, places.waiting.pop(channel))
+            return
+        places.taken -= 1
+        if not places.taken:
+            del self._judging[host]
 
     def _judge(self, channel: Channel, first: bytes | None) -> None:
         """The peer said hello, and `first`, if it can prove who it is."""
@@ -156,6 +190,9 @@ class Admission:
     def gone(self, channel: Channel) -> None:
         """The connection ended."""
         self._examined.pop(channel, None)
+        places = self._judging.get(_host(channel))
+        if places is not None:
+            places.waiting.pop(channel, None)
 
     # In a worker
 
@@ -192,19 +229,19 @@ class Admission:
         self.expect(channel)
 
     def _identify(self, channel: Channel, examination: Examination) -> None:
-        """The peer answered the challenge. A wrong answer costs time, and a place, also if the peer does not wait."""
+        """It has a place. A wrong answer costs time, and the place, also if the peer does not wait."""
         doorkeeper = self._doorkeeper
         assert doorkeeper is not None
-        host = channel.address[0] if isinstance(channel.address, tuple) else ""
-        places = self._judging.setdefault(host, Semaphore(JUDGED_AT_ONCE))
-        with places:
-            verdict = None
+        began = monotonic()
+        verdict = None
+        try:
             if not channel.deaf:
                 verdict = self._ask(channel, lambda: doorkeeper.judge_identification(channel, examination))
             if verdict is not None:
-                gevent.sleep(FAILURE_DELAY)
-        if places.counter == JUDGED_AT_ONCE:
-            self._judging.pop(host, None)
+                # From its beginning: how long the judging took may tell which users there are.
+                gevent.sleep(max(0.0, began + FAILURE_DELAY - monotonic()))
+        finally:
+            channel.state.run_in_hub(lambda: self._leave_place(_host(channel)))
         if verdict is not None:
             self.refuse(channel, verdict)
         else:
@@ -217,6 +254,8 @@ class Admission:
         try:
             with limit:
                 judge()
+                if not limit.pending:
+                    raise limit  # which the validator took for something else
             return None
         except Verdict as verdict:
             return verdict
@@ -236,3 +275,7 @@ class Admission:
             channel.identity = examination.user
             channel.send(channel.wire.confirm(examination.confirmation))
         self._welcome(channel)
+
+
+def _host(channel: Channel) -> str:
+    return str(channel.address[0]) if isinstance(channel.address, tuple) and channel.address else ""

@@ -1,8 +1,8 @@
 """What a foreign event loop waits for, so that it knows when gevent's loop has something to do.
 
-The descriptor of the hub's own loop becomes readable with everything that the loop waits for: connections, frames, room
-for output. Of timers it does not tell, nor of word from other threads (libev), nor of what is to be sent while it stands
-still. A timer of the operating system stands in for them: while a foreign loop is in charge, it is set after each round.
+The descriptor of the hub's own loop becomes readable with what that loop waits for: connections, frames, room for
+output. Of timers it does not tell, nor of word from other threads (under libev), nor of what is to be sent while it
+stands still. A timer of the operating system stands in for them, which is set after each round.
 """
 
 from __future__ import annotations
