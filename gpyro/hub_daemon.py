@@ -18,6 +18,7 @@ from gevent.event import Event
 
 from gpyro.errors import DaemonError, ProtocolError
 from gpyro.hosting import ObjectHost
+from gpyro.logs import log
 from gpyro.net.bind import bind
 from gpyro.net.foreign_loop import LoopSocket
 from gpyro.net.hub import HubState, hub_state
@@ -27,7 +28,6 @@ from gpyro.settings import config
 from gpyro.startup import initServer
 from gpyro.termination import answered_by
 from gpyro.tls import current_call
-from gpyro.util import log
 from gpyro.validators import DaemonsDoorkeeper, DefaultConnValidator, check
 
 DRAIN_INTERVAL = 0.02
