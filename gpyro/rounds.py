@@ -91,7 +91,9 @@ class Rounds:
             raise PyroError("a loop callback cannot wait for requests: spawn a greenlet for it")
 
     def _wait(self, timeout: float | None) -> None:
-        self._interruptible = getcurrent().parent is None
+        is_main = getcurrent().parent is None
+        if is_main:
+            self._interruptible = True
         try:
             if timeout is not None and timeout <= 0:
                 self._poll()
@@ -100,8 +102,9 @@ class Rounds:
                 self._woken.wait(timeout)
         finally:
             self._woken.clear()
-            self._interruptible = False
-        if self._interrupted:
+            if is_main:
+                self._interruptible = False
+        if is_main and self._interrupted:
             self._interrupted = False
             raise KeyboardInterrupt
 
