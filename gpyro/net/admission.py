@@ -8,6 +8,7 @@ from time import monotonic
 from typing import Any, Final, Protocol
 
 import gevent
+from greenlet import getcurrent
 
 from gpyro.auth import AuthenticationError, Examination, Secrets
 from gpyro.errors import WireError
@@ -85,6 +86,7 @@ class Admission:
         self._answers: dict[str, tuple[Hello, Serializer]] = {}
         self._examined: dict[Channel, Examination] = {}
         self._judging: dict[str, _Places] = {}
+        self._judged: dict[Channel, tuple[Any, gevent.Timeout]] = {}
         self.patience = settings.PYRO_HANDSHAKE_TIMEOUT
         self.own = Hello(
             serializers=settings.serializers(),
@@ -193,6 +195,15 @@ class Admission:
         places = self._judging.get(_host(channel))
         if places is not None:
             places.waiting.pop(channel, None)
+        judged = self._judged.get(channel)
+        if judged is not None:
+            channel.state.run_in_hub(lambda: self._stop_judging(channel, judged))
+
+    def _stop_judging(self, channel: Channel, judged: tuple[Any, gevent.Timeout]) -> None:
+        """End the doorkeeper's time early: who comes and leaves again and again must not keep it busy."""
+        if self._judged.get(channel) is judged:
+            worker, limit = judged
+            worker.throw(limit)
 
     # In a worker
 
@@ -206,9 +217,9 @@ class Admission:
         assert doorkeeper is not None
         verdict = None
         if doorkeeper.judges_hosts:
-            verdict = self._ask(channel, lambda: doorkeeper.judge_host(channel))
+            verdict = self._ask(channel, lambda: doorkeeper.judge_host(channel), alone=True)
         if verdict is None and doorkeeper.asks and first is None:
-            verdict = self._ask(channel, lambda: doorkeeper.judge_identification(channel, None))
+            verdict = self._ask(channel, lambda: doorkeeper.judge_identification(channel, None), alone=True)
         if verdict is not None:
             self.refuse(channel, verdict)
         elif doorkeeper.asks and first is not None:
@@ -247,10 +258,15 @@ class Admission:
         else:
             self._admit(channel, examination)
 
-    def _ask(self, channel: Channel, judge: Callable[[], None]) -> Verdict | None:
-        """Let the doorkeeper judge, within the time that there is for it; None if it has nothing against the peer."""
+    def _ask(self, channel: Channel, judge: Callable[[], None], alone: bool = False) -> Verdict | None:
+        """Let the doorkeeper judge, within the time that there is for it; None if it has nothing against the peer.
+
+        With `alone` its time also ends when the peer leaves: there is no place that the peer has to hold.
+        """
         seconds = self._settings.PYRO_VALIDATION_TIMEOUT
         limit = gevent.Timeout(seconds)
+        if alone:
+            self._judged[channel] = (getcurrent(), limit)
         try:
             with limit:
                 judge()
@@ -263,10 +279,14 @@ class Admission:
             if isinstance(error, KeyboardInterrupt):
                 channel.state.interrupt(error)
             text = "the server's validator failed"
+            if error is limit and channel.deaf:
+                return Verdict(Refusal.UNSPECIFIED, "it left")
             if error is limit:
                 text = f"the server's validator took more than {seconds:g} s (PYRO_VALIDATION_TIMEOUT)"
             channel.state.warn("validator", "%s: for %s", text, channel.address, error=error)
             return Verdict(Refusal.UNSPECIFIED, text)
+        finally:
+            self._judged.pop(channel, None)
 
     def _admit(self, channel: Channel, examination: Examination | None) -> None:
         if channel.deaf:

@@ -15,6 +15,7 @@ from gpyro.net import admission
 from gpyro.net.hub import hub_state
 from gpyro.protocol import DefaultConnValidator
 from gpyro.wire.frames import Kind, pack
+from gpyro.wire.hello import Hello
 from tests.net.peers import connection
 from tests.provers import HELLO, Thing, receive_frame
 from tests.support import eventually, serving, turns
@@ -228,3 +229,28 @@ def test_a_validator_that_swallows_the_end_of_its_time_refuses_all_the_same(serv
     daemon.setNewConnectionValidator(Swallows())
     with pytest.raises(ConnectionDeniedError, match=r"took more than 0\.05 s"):
         proxies().echo(1)
+
+
+@pytest.mark.parametrize("which", ["acceptHost", "acceptIdentification"])
+def test_nobody_is_judged_who_has_left(served, caplog, which):
+    """A crowd that comes and leaves would have a slow validator's greenlets fill the memory."""
+    begun, ended = [], []
+
+    def slow(self, daemon, connection, *rest):
+        begun.append(1)
+        try:
+            gevent.sleep(100)
+        finally:
+            ended.append(1)
+
+    daemon, _ = served
+    daemon.setNewConnectionValidator(type("Slow", (DefaultConnValidator,), {which: slow})())
+    for _ in range(5):
+        sock = connection(daemon.port)
+        sock.sendall(b"gPyr" + pack(Kind.HELLO, body=Hello().to_bytes()))
+        eventually(lambda: len(begun) > len(ended))
+        sock.close()
+        eventually(lambda: len(begun) == len(ended))
+    turns()
+    assert len(begun) == 5
+    assert "validator" not in caplog.text
