@@ -279,3 +279,14 @@ def test_the_sockets_are_the_same_each_time_and_closed_with_the_daemon(driven):
     assert embedded.fileno() != gevent.get_hub().loop.fileno()  # which the loop that runs could not wait for
     daemon.closedown()
     assert first.fileno() == -1
+
+
+def test_ctrl_c_reaches_the_main_greenlet_although_another_one_had_a_round(driven):
+    _, daemon, _ = driven
+    daemon.handleRequests(0)
+    other = gevent.spawn(daemon.handleRequests, 0.01)
+    other.link(lambda _: reached.append(daemon._rounds.interrupt()))  # in the hub, as a signal's handler is
+    reached = []
+    with pytest.raises(KeyboardInterrupt):
+        daemon.handleRequests(LONG)
+    assert reached == [True]

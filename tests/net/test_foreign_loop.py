@@ -393,20 +393,3 @@ def test_in_the_child_of_a_fork_there_are_no_rounds_and_the_parent_goes_on(loop)
         assert server.line() == "0"
         assert proxy.echo(1) == 1
         end(server, proxy)
-
-
-def test_ctrl_c_in_a_round_while_another_greenlet_has_rounds():
-    code = """
-    daemon.handleRequests(0)
-    other = gevent.spawn(lambda: (daemon.handleRequests(0.05), print("waiting", flush=True)))
-    try:
-        daemon.handleRequests(30)
-    except KeyboardInterrupt:
-        print("interrupted", flush=True)
-    """
-    with program(SERVER + textwrap.dedent(code) + END) as server:
-        server.line()
-        assert server.line() == "waiting"
-        server.send_signal(signal.SIGINT)
-        assert server.line() == "interrupted"
-        assert server.end() == (0, "end\n", "")
