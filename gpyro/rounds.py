@@ -82,6 +82,7 @@ class Rounds:
             self._woken.clear()
             self.expect()
             if socket is not None:
+                socket.quiet()
                 # A watcher that was made in this turn counts only from the loop's next look at the descriptors.
                 self._poll()
                 socket.end_round(handled or self._handled)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import socket
 import tempfile
 import threading
@@ -290,3 +291,21 @@ def test_ctrl_c_reaches_the_main_greenlet_although_another_one_had_a_round(drive
     with pytest.raises(KeyboardInterrupt):
         daemon.handleRequests(LONG)
     assert reached == [True]
+
+
+def test_what_is_handled_in_the_last_look_of_a_round_is_still_told_of(driven):
+    _, daemon, _ = driven
+    daemon.start()
+    (sock,) = daemon.getServerSockets()
+    rounds = daemon._rounds
+    look = rounds._poll
+
+    def poll():
+        look()
+        rounds._on_activity()  # a request arrived
+
+    daemon.handleRequests(0)
+    rounds._poll = poll
+    daemon.handleRequests(0.001)
+    del rounds._poll
+    assert select.select([sock.event], [], [], 0)[0]

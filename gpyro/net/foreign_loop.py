@@ -89,13 +89,17 @@ class LoopSocket:
         poll.register(self._state.loop.fileno(), select.POLLIN)
         return bool(poll.poll(0))
 
+    def quiet(self) -> None:
+        """What was handled so far is told of. What is handled from now on, the round's last look included, is not."""
+        if self.event >= 0:
+            with contextlib.suppress(BlockingIOError):  # nothing was handled
+                os.eventfd_read(self.event)
+
     def end_round(self, handled: bool) -> None:
         """A round is over: have the next one come when there may be something to do that no descriptor tells of."""
         if self.event < 0:
             return  # closed in the round
         self._in_round = self._turned = False
-        with contextlib.suppress(BlockingIOError):  # nothing was handled
-            os.eventfd_read(self.event)
         self._set_timer(ACTIVE if handled else BUSY if self._state.workers.busy else QUIET)
         self._state.loop.run_callback(self._on_turn)
         self._state.poke = self._poke if self.tells_all else None
