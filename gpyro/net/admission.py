@@ -14,6 +14,7 @@ from gpyro.auth import AuthenticationError, Examination, Secrets
 from gpyro.errors import WireError
 from gpyro.net.channel import Channel
 from gpyro.net.encoding import serializer_for
+from gpyro.net.sockets import origin_of
 from gpyro.settings import Settings
 from gpyro.values import Serializer
 from gpyro.wire.connection import State
@@ -98,7 +99,7 @@ class Admission:
 
     def expect(self, channel: Channel) -> None:
         """Give the peer its time for what it has to say next."""
-        channel.start_timer(self.patience, lambda: self._too_slow(channel))
+        channel.expect_within(self.patience, lambda: self._too_slow(channel))
 
     def _too_slow(self, channel: Channel) -> None:
         what = "hello" if channel.wire.state is State.HELLO else "proof"
@@ -128,7 +129,7 @@ class Admission:
     def _queue(self, channel: Channel, examination: Examination) -> None:
         """The peer answered the challenge: it is judged when there is a place."""
         channel.stop_timer()
-        places = self._judging.setdefault(_host(channel), _Places())
+        places = self._judging.setdefault(origin_of(channel.address), _Places())
         if places.taken < JUDGED_AT_ONCE:
             places.taken += 1
             self._start(channel, self._identify, examination)
@@ -192,7 +193,7 @@ class Admission:
     def gone(self, channel: Channel) -> None:
         """The connection ended."""
         self._examined.pop(channel, None)
-        places = self._judging.get(_host(channel))
+        places = self._judging.get(origin_of(channel.address))
         if places is not None:
             places.waiting.pop(channel, None)
         judged = self._judged.get(channel)
@@ -252,7 +253,7 @@ class Admission:
                 # From its beginning: how long the judging took may tell which users there are.
                 gevent.sleep(max(0.0, began + FAILURE_DELAY - monotonic()))
         finally:
-            channel.state.run_in_hub(lambda: self._leave_place(_host(channel)))
+            channel.state.run_in_hub(lambda: self._leave_place(origin_of(channel.address)))
         if verdict is not None:
             self.refuse(channel, verdict)
         else:
@@ -295,7 +296,3 @@ class Admission:
             channel.identity = examination.user
             channel.send(channel.wire.confirm(examination.confirmation))
         self._welcome(channel)
-
-
-def _host(channel: Channel) -> str:
-    return str(channel.address[0]) if isinstance(channel.address, tuple) and channel.address else ""

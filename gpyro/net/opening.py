@@ -78,7 +78,7 @@ class Opening:
             sock, address = dial(self._state, to, deadline)
             wire = Connection(True, client_hello(settings, self._prover is not None))
             channel = self.channel = Channel(self._state, sock, address, wire, owner=self)
-            channel.start_timer(max(0.0, deadline - monotonic()), lambda: channel.close("no answer to the hello"))
+            channel.expect_within(max(0.0, deadline - monotonic()), lambda: channel.close("no answer to the hello"))
             if to.judge is not None:
                 judge = to.judge
                 self._judge(channel, lambda: judge.judge_host(channel))

@@ -9,6 +9,9 @@ import gevent
 import pytest
 
 from gpyro import core
+from gpyro.wire.frames import Kind, pack
+from gpyro.wire.hello import Hello
+from tests.net.peers import connection
 from tests.programs import Program, program
 from tests.support import eventually
 
@@ -393,3 +396,27 @@ def test_in_the_child_of_a_fork_there_are_no_rounds_and_the_parent_goes_on(loop)
         assert server.line() == "0"
         assert proxy.echo(1) == 1
         end(server, proxy)
+
+
+def test_a_hello_that_came_while_the_loop_stood_still_is_no_late_one():
+    code = """
+    import select
+    def turn():
+        ready = select.select(daemon.getServerSockets(), [], [], 30)[0]
+        daemon.handleRequests(0)
+        return ready
+    while not daemon.connections:
+        turn()
+    print("connected", flush=True)
+    sys.stdin.readline()
+    time.sleep(0.3)   # longer than the client has
+    """ + MANUALS_LOOP.replace("\n", "\n    ")
+    environment = {"GPYRO_HANDSHAKE_TIMEOUT": "0.2"}
+    with program(SERVER + textwrap.dedent(code) + END, environment=environment) as server:
+        uri = core.PyroURI(server.line())
+        with connection(uri.port) as sock:
+            assert server.line() == "connected"
+            sock.sendall(b"gPyr" + pack(Kind.HELLO, body=Hello().to_bytes()))
+            server.say("go on")
+            assert sock.recv(5) == b"gPyr\x02"  # the welcome
+        end(server, uri.getProxy())
