@@ -7,13 +7,16 @@ one proof that a client gives is tried against each of them.
 
 from __future__ import annotations
 
+import copy
 import functools
 import hashlib
 import hmac
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from pickle import PicklingError
 from secrets import token_bytes, token_urlsafe
 from typing import Any, Final
+from unicodedata import ucd_3_2_0
 
 from gpyro.errors import ProtocolError
 
@@ -30,7 +33,7 @@ MAX_NAME: Final = 128
 """Bytes of a user's name, or of a passphrase."""
 
 MAX_FIRST: Final = 512
-"""Bytes of what a client says first: a name and a nonce. Each character of a name costs a dozen look-ups."""
+"""Bytes of what a client says first: a name and a nonce."""
 
 MAX_KEPT: Final = 1000
 """Derived keys that are kept."""
@@ -87,15 +90,32 @@ class Identification:
             if not 0 < len(text.encode("utf-8", "surrogatepass")) <= MAX_NAME:
                 raise ValueError(f"a {what} has 1 to {MAX_NAME} bytes")
         try:
-            _scram().ScramClient([_MECHANISM], user, passphrase)
+            prepared = _scram().ScramClient([_MECHANISM], user, passphrase)
         except _scram().ScramException as error:
             raise ValueError(f"an identification cannot have such characters: {error}") from None
-        return cls(user, passphrase)
+        if not bytes(prepared.password):
+            raise ValueError("a passphrase has characters that can be seen")
+        # As the server will hear it: letters that can be written in two ways are one.
+        name = str(prepared.username)
+        if user != NOBODY and (name == NOBODY or len(name.encode()) > MAX_NAME):
+            raise ValueError(f"a user's name has 1 to {MAX_NAME} bytes, and is not {NOBODY!r}")
+        return cls(name, passphrase)
+
+    def __reduce__(self) -> Any:
+        raise PicklingError("an identification stays in the process that it was given in")
 
 
 def _kind(value: Any) -> str:
     # Not the value itself, which may be a secret.
     return f"a {type(value).__name__}"
+
+
+def outcome(function: Callable[[Any], Any], argument: Any) -> Any:
+    """What the function gives, or the exception that it raises: in a thread of gevent's pool, which would print it."""
+    try:
+        return function(argument)
+    except Exception as error:
+        return error
 
 
 # ---- the connecting end
@@ -141,18 +161,25 @@ class Prover:
 
 
 class Secrets:
-    """The keys of an accepting end, all with one salt, since a client without user name can be told only one."""
+    """The keys of an accepting end, all with one salt, since a client without user name can be told only one.
+
+    Attributes:
+        salt: the salt.
+        iterations: rounds of the key derivation.
+        nobodys: a passphrase that nobody has.
+    """
 
     def __init__(self, iterations: int = ITERATIONS) -> None:
         self.salt = token_bytes(16)
         self.iterations = iterations
+        self.nobodys = token_urlsafe(24)
         self._kept: dict[bytes, Keys] = {}
 
     def keys(self, passphrase: str) -> Keys:
         """Derive the keys of a passphrase. Takes some 10 ms the first time, without the interpreter's lock.
 
         Raises:
-            ValueError: it has characters that SCRAM does not allow.
+            ValueError: it has characters that SCRAM does not allow, or none that count.
         """
         mark = hmac.digest(self.salt, passphrase.encode("utf-8", "surrogatepass"), hashlib.sha256)
         keys = self._kept.get(mark)
@@ -161,6 +188,8 @@ class Secrets:
                 keys = _scram().ScramMechanism(_MECHANISM).make_auth_info(passphrase, self.iterations, self.salt)
             except _scram().ScramException as error:
                 raise ValueError(f"a passphrase cannot have such characters: {error}") from None
+            if not bytes(_scram().ScramClient([_MECHANISM], NOBODY, passphrase).password):
+                raise ValueError("a passphrase is not empty")
             if len(self._kept) >= MAX_KEPT:
                 self._kept.clear()
             self._kept[mark] = keys
@@ -188,27 +217,28 @@ class Examination:
         """
         self.user = ""
         self.confirmation = ""
-        self._nonce = token_urlsafe(24)
         self._final = ""
         if len(first) > MAX_FIRST:
             raise AuthenticationError(f"the client's first step of the proof is over {MAX_FIRST} bytes")
         try:
-            self._first = first.decode()
-            server = self._server((secrets.salt, b"", b"", secrets.iterations))
-            self.challenge = str(server.get_server_first())
+            text = first.decode()
+            _check_name(text)
+            self._begun = (
+                _scram()
+                .ScramMechanism(_MECHANISM)
+                .make_server(
+                    lambda user: self._named(user, (secrets.salt, b"", b"", secrets.iterations)),
+                    s_nonce=token_urlsafe(24),
+                )
+            )
+            self._begun.set_client_first(text)
+            self.challenge = str(self._begun.get_server_first())
         except (_scram().ScramException, ValueError):
             raise AuthenticationError("the client's first step of the proof is malformed") from None
 
-    def _server(self, keys: Keys) -> Any:
-        """The library's view of the exchange so far, for one possible passphrase."""
-
-        def keys_of(user: str) -> Keys:
-            self.user = "" if user == NOBODY else user
-            return keys
-
-        server = _scram().ScramMechanism(_MECHANISM).make_server(keys_of, s_nonce=self._nonce)
-        server.set_client_first(self._first)
-        return server
+    def _named(self, user: str, keys: Keys) -> Keys:
+        self.user = "" if user == NOBODY else user
+        return keys
 
     def take(self, final: bytes) -> None:
         """Take the client's answer to the challenge; what it is worth shows in `proves`.
@@ -225,11 +255,23 @@ class Examination:
         """Whether the client knows the passphrase of one of these keys."""
         for keys in candidates:
             try:
-                server = self._server(keys)
-                server.get_server_first()
+                # What was said so far is not read again for each: that would cost more than the comparison.
+                server = copy.copy(self._begun)
+                server.stored_key, server.server_key = keys[1:3]
                 server.set_client_final(self._final)
                 self.confirmation = str(server.get_server_final())
                 return True
             except (_scram().ScramException, ValueError, IndexError, KeyError):
                 continue
         return False
+
+
+def _check_name(first: str) -> None:
+    """Refuse a name that is cheap to send and dear to read: a character costs a dozen look-ups, and may stand for many.
+
+    Raises:
+        ValueError: it is too long, or not written as its user's client would write it.
+    """
+    name = "".join(part[2:] for part in first.split(",")[2:3]).replace("=2C", ",").replace("=3D", "=")
+    if len(name.encode()) > MAX_NAME or not ucd_3_2_0.is_normalized("NFKC", name):
+        raise ValueError("the name is too long, or not in its normal form")

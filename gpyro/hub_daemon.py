@@ -18,6 +18,7 @@ from gevent.event import Event
 
 from gpyro.errors import DaemonError, ProtocolError
 from gpyro.hosting import ObjectHost
+from gpyro.logs import log
 from gpyro.net.bind import bind
 from gpyro.net.blocking import watch_for_blocking
 from gpyro.net.foreign_loop import LoopSocket
@@ -134,6 +135,7 @@ class Daemon(ObjectHost):
             TypeError: it is no `DefaultConnValidator`.
             DaemonError: the daemon runs and is reachable from elsewhere, and the validator accepts everybody.
         """
+        asked = self._doorkeeper.asks
         before, self._doorkeeper.validator = self._doorkeeper.validator, check(validator)
         try:
             if self._rounds is not None:
@@ -141,6 +143,8 @@ class Daemon(ObjectHost):
         except DaemonError:
             self._doorkeeper.validator = before
             raise
+        if asked and not self._doorkeeper.asks:
+            log.warning("the new validator of %r asks for no identification, unlike the one before it", self)
 
     def getNewConnectionValidator(self) -> DefaultConnValidator:
         """What judges new connections."""
@@ -182,7 +186,11 @@ class Daemon(ObjectHost):
 
     def _attach(self) -> Rounds:
         """Take the hub of this thread, if that has not been done yet."""
+        if self._process != os.getpid():
+            raise DaemonError("the daemon belongs to another process, from which this one was forked")
         if self._closed:
+            if self._state is not None and self._state is hub_state():
+                self._let_go()  # word of that from another thread may still wait for a turn of the loop
             raise DaemonError("the daemon is closed")
         state = hub_state()
         if self._rounds is None:

@@ -201,7 +201,7 @@ class DynamicProxy:
         """A new, unconnected proxy with the same settings."""
         copied = type(self)(self._remote.made_for)
         mine, its = self._remote, copied._remote
-        for name in ("settings", "timeout", "oneway", "credentials", "validator"):
+        for name in ("settings", "timeout", "oneway", "given", "validator"):
             setattr(its, name, getattr(mine, name))
         if mine.private:
             its.make_private(True)

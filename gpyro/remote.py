@@ -5,7 +5,8 @@ from __future__ import annotations
 import itertools
 import os
 from collections.abc import Callable
-from typing import Any, Final
+from pickle import PicklingError
+from typing import Any, Final, NamedTuple
 
 from gevent import monkey, sleep
 from greenlet import getcurrent
@@ -108,6 +109,14 @@ class ClientSession:
         self.channel.close_session(self.id)
 
 
+class _Given(NamedTuple):
+    """An identification and the address that it is for."""
+
+    address: str
+    port: int
+    identification: Identification
+
+
 class _Line(Turnstile):
     """The calls that wait until a proxy is connected, in the order made: each passes in its turn, also afterwards."""
 
@@ -129,7 +138,7 @@ class RemoteObject:
         timeout: seconds for a whole call, or None.
         oneway: names of the methods that are called one-way.
         private: number of its own channel, or 0.
-        credentials: who connects, or None; to be set by `identify`.
+        given: who connects, and for which address it was said; to be set by `identify`.
         forget: called with the name of a member that turned out to be no method (any more).
         validator: what judges the servers of new connections, or None; to be set by `judge_by`.
         sessions: the open sessions by thread.
@@ -138,9 +147,9 @@ class RemoteObject:
     __slots__ = (
         "_lines",
         "_process",
-        "credentials",
         "forget",
         "generation",
+        "given",
         "made_for",
         "oneway",
         "private",
@@ -150,6 +159,9 @@ class RemoteObject:
         "uri",
         "validator",
     )
+
+    def __reduce__(self) -> Any:
+        raise PicklingError("methods of remote objects do not travel: pass the proxy")  # it holds who calls
 
     def __init__(self, uri: PyroURI, settings: Settings) -> None:
         self.sessions: dict[int, ClientSession] = {}
@@ -162,7 +174,7 @@ class RemoteObject:
         self.timeout: float | None = None
         self.oneway: frozenset[str] = frozenset()
         self.private = 0
-        self.credentials: Identification | None = None
+        self.given: _Given | None = None
         self.forget: Callable[[str], object] | None = None
         self.validator: DefaultConnValidator | None = None
 
@@ -335,7 +347,11 @@ class RemoteObject:
     def _destination(self) -> Destination:
         uri = self.made_for
         judge = None if self.validator is None else ServersJudge(self.validator)
-        return Destination(uri.address, uri.port, self.credentials, self.private, self.settings, judge)
+        given = self.given
+        # Whatever other threads do to the proxy meanwhile, it goes to no other address.
+        fits = given is not None and (given.address, given.port) == (uri.address, uri.port)
+        credentials = given.identification if given is not None and fits else None
+        return Destination(uri.address, uri.port, credentials, self.private, self.settings, judge)
 
     def _begin(self, table: ChannelTable, deadline: float | None) -> ClientSession:
         """A new session, on a new or a shared channel."""
@@ -384,16 +400,19 @@ class RemoteObject:
 
         An identification was given for one address, and is not sent to another.
         """
-        before = self.made_for
-        if self.credentials is not None and (uri.address, uri.port) != (before.address, before.port):
-            self.credentials = None
-            log.warning("the identification given for %s is not used for %s; give it again", before, uri)
+        before, given = self.made_for, self.given
         self.uri, self.made_for = uri, uri.clone()
         self.release()
+        if given is not None and (uri.address, uri.port) != (given.address, given.port):
+            if self.given is given:
+                self.given = None
+            log.warning("the identification given for %s is not used for %s; give it again", before, uri)
 
     def identify(self, identification: Any) -> None:
         """Say who connects; sessions that are open end. Raises as `Identification.of`."""
-        self.credentials = None if identification is None else Identification.of(identification)
+        uri = self.made_for
+        made = None if identification is None else Identification.of(identification)
+        self.given = None if made is None else _Given(uri.address, uri.port, made)
         self.release()
 
     def judge_by(self, validator: DefaultConnValidator | None) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import gevent
+from gevent import monkey
 from gevent.event import Event
 from greenlet import getcurrent
 
@@ -16,6 +17,8 @@ from gpyro.errors import ProtocolError, PyroError
 from gpyro.net.foreign_loop import LoopSocket
 from gpyro.net.hub import HubState
 from gpyro.net.stream import READ
+
+_epoll = monkey.get_original("select", "epoll")
 
 Callback = Callable[[list[Any]], object]
 
@@ -33,7 +36,6 @@ class Rounds:
         self._woken = Event()
         self._handled = self._interrupted = self._interruptible = False
         self._socket: LoopSocket | None = None
-        self._seen = 0
         self.embedded = False
 
     def wait(self, timeout: float | None, others: Iterable[Any] = (), callback: Callback | None = None) -> None:
@@ -70,7 +72,7 @@ class Rounds:
         """
         self._check_greenlet()
         socket = self._socket
-        told = socket is not None and (socket.pending or self._state.rounds != self._seen)
+        told = socket is not None and socket.begin_round()
         self.expect()
         try:
             self.wait(0 if told or self._handled else timeout, others, callback)
@@ -83,16 +85,16 @@ class Rounds:
                 socket.quiet()
                 # A watcher that was made in this turn counts only from the loop's next look at the descriptors.
                 self._poll()
-                self._state.rounds += 1
-                self._seen = self._state.rounds
-                socket.expect_round(handled or self._handled)
+                socket.end_round(handled or self._handled)
 
     def _check_greenlet(self) -> None:
         if getcurrent() is self._state.hub:
             raise PyroError("a loop callback cannot wait for requests: spawn a greenlet for it")
 
     def _wait(self, timeout: float | None) -> None:
-        self._interruptible = getcurrent().parent is None
+        is_main = getcurrent().parent is None
+        if is_main:
+            self._interruptible = True
         try:
             if timeout is not None and timeout <= 0:
                 self._poll()
@@ -101,8 +103,9 @@ class Rounds:
                 self._woken.wait(timeout)
         finally:
             self._woken.clear()
-            self._interruptible = False
-        if self._interrupted:
+            if is_main:
+                self._interruptible = False
+        if is_main and self._interrupted:
             self._interrupted = False
             raise KeyboardInterrupt
 
@@ -121,7 +124,7 @@ class Rounds:
             self._socket = LoopSocket(self._state)
             self.expect()
             self._poll()
-            self._socket.expect_round(False)
+            self._socket.end_round(False)
         self._socket.embedded = self.embedded
         return self._socket
 
@@ -165,7 +168,7 @@ class _Watched:
         self._watcher: Any = None
         try:
             descriptor = _descriptor(thing)
-            always = stat.S_ISREG(os.fstat(descriptor).st_mode)
+            always = _is_always_ready(descriptor)
             if descriptor == state.loop.fileno():
                 raise ValueError("it is the loop that would wait for it")
         except (AttributeError, TypeError, ValueError, OSError) as error:
@@ -186,6 +189,21 @@ class _Watched:
         if self._watcher is not None:
             self._watcher.stop()
             self._watcher.close()
+
+
+def _is_always_ready(descriptor: int) -> bool:
+    """Whether this is a file, or a device such as the null device, for which the system has no way to wait."""
+    mode = os.fstat(descriptor).st_mode
+    if stat.S_ISSOCK(mode) or stat.S_ISFIFO(mode):
+        return False
+    epoll = _epoll()
+    try:
+        epoll.register(descriptor, 0)
+        return False
+    except PermissionError:
+        return True
+    finally:
+        epoll.close()
 
 
 def _descriptor(thing: Any) -> int:

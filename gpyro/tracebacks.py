@@ -20,6 +20,12 @@ _MAX_FRAMES: Final = 50
 _MAX_LOCALS: Final = 50
 _MAX_CHAIN: Final = 20
 
+_KEEPS_SECRETS: Final = ("gpyro.auth", "gpyro.validators", "scramp")
+"""Modules whose local values are never shown."""
+
+_SECRETS: Final = ("ident", "identification", "ids")
+"""Local values of the library elsewhere that are not shown either: what programs say of who they are."""
+
 
 # ---- Pyro's functions
 
@@ -194,8 +200,11 @@ def _locals(frame: FrameType) -> Iterator[str]:
     names = [name for name in values if not name.startswith("__")]
     if names:
         yield "    Local values:\n"
+    module = str(frame.f_globals.get("__name__"))
+    keeps_secrets = module.startswith(_KEEPS_SECRETS)
     for name in names[:_MAX_LOCALS]:
-        yield f"      {name} = {safe_repr(values.get(name))}\n"
+        hidden = keeps_secrets or (module.startswith("gpyro.") and name in _SECRETS)
+        yield f"      {name} = {'<hidden>' if hidden else safe_repr(values.get(name))}\n"
     if len(names) > _MAX_LOCALS:
         yield f"      ... and {len(names) - _MAX_LOCALS} more\n"
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from gevent import get_hub
 
-from gpyro.auth import NOBODY, Examination, Identification, Keys, Secrets
+from gpyro.auth import NOBODY, Examination, Identification, Keys, Secrets, outcome
 from gpyro.constants import DENIED_SECURITY, DENIED_UNSPECIFIED
 from gpyro.errors import ConnectionDeniedError
 from gpyro.net.admission import Verdict
@@ -82,7 +81,7 @@ class Token:
         self.proved = proved
 
     def proves(self, passphrase: str | None) -> bool:
-        """Whether the client knows this passphrase. None, as of a user who is not known, is never proved.
+        """Whether the client knows this passphrase. None, or '', as of a user who is not known, is never proved.
 
         Raises:
             ValueError: it has characters that no passphrase can have.
@@ -107,8 +106,7 @@ class _ClientsToken(Token):
 
     def proves(self, passphrase: str | None) -> bool:
         # A name that is not known takes as long as a wrong passphrase.
-        keys = _derive(self._secrets, "" if passphrase is None else passphrase)
-        return passphrase is not None and self.proves_one_of([keys])
+        return self.proves_one_of([_derive(self._secrets, passphrase or self._secrets.nobodys)])
 
     def proves_one_of(self, keys: Iterable[Keys]) -> bool:
         proved = self._examination.proves(keys)
@@ -120,8 +118,10 @@ def _derive(secrets: Secrets, passphrase: str) -> Keys:
     """Derive keys in a thread, so that other greenlets go on."""
     if secrets.knows(passphrase):
         return secrets.keys(passphrase)
-    keys: Keys = get_hub().threadpool.apply(secrets.keys, (passphrase,))
-    return keys
+    keys = get_hub().threadpool.apply(outcome, (secrets.keys, passphrase))
+    if isinstance(keys, Exception):
+        raise keys
+    return cast("Keys", keys)
 
 
 class DefaultConnValidator:
@@ -243,11 +243,20 @@ class DaemonsDoorkeeper:
         _judged(verdict, given if token.given else missing)
 
 
-@dataclass(frozen=True, slots=True)
 class ServersJudge:
-    """Asks a proxy's validator about the server. A `gpyro.net.dial.ServerJudge`."""
+    """Asks a proxy's validator about the server. A `gpyro.net.dial.ServerJudge`.
 
-    validator: DefaultConnValidator
+    Equal to that of the same validator, however the program compares its validators.
+    """
+
+    def __init__(self, validator: DefaultConnValidator) -> None:
+        self.validator = validator
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, ServersJudge) and self.validator is other.validator
+
+    def __hash__(self) -> int:
+        return id(self.validator)
 
     def judge_host(self, channel: Channel) -> None:
         """See `ServerJudge`."""

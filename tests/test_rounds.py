@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import socket
 import tempfile
 import threading
@@ -13,6 +14,7 @@ import pytest
 
 from gpyro import core
 from gpyro.errors import DaemonError, ProtocolError, PyroError
+from tests.programs import program
 from tests.support import eventually
 
 
@@ -158,6 +160,20 @@ def test_others(driven, kind):
         os.close(thing) if isinstance(thing, int) else thing.close()
 
 
+@pytest.mark.parametrize("path", ["/dev/null", "/dev/zero", "/"])
+@pytest.mark.parametrize("loop", ["libev-cext", "libuv-cffi"])
+def test_what_the_system_cannot_wait_for_is_always_ready(path, loop):
+    """As with select; a program that runs in the background has the null device as its input."""
+    code = f"""
+    import os
+    from gpyro import core
+    descriptor = os.open({path!r}, os.O_RDONLY)
+    core.Daemon().handleRequests(20, [descriptor], lambda ready: print(ready == [descriptor]))
+    """
+    with program(code, environment={"GEVENT_LOOP": loop}) as running:
+        assert running.ended_well() == "True\n"
+
+
 def test_all_that_are_ready_come_in_one_list(driven):
     _, daemon, _ = driven
     pairs = [socket.socketpair() for _ in range(3)]
@@ -264,3 +280,32 @@ def test_the_sockets_are_the_same_each_time_and_closed_with_the_daemon(driven):
     assert embedded.fileno() != gevent.get_hub().loop.fileno()  # which the loop that runs could not wait for
     daemon.closedown()
     assert first.fileno() == -1
+
+
+def test_ctrl_c_reaches_the_main_greenlet_although_another_one_had_a_round(driven):
+    _, daemon, _ = driven
+    daemon.handleRequests(0)
+    other = gevent.spawn(daemon.handleRequests, 0.01)
+    other.link(lambda _: reached.append(daemon._rounds.interrupt()))  # in the hub, as a signal's handler is
+    reached = []
+    with pytest.raises(KeyboardInterrupt):
+        daemon.handleRequests(LONG)
+    assert reached == [True]
+
+
+def test_what_is_handled_in_the_last_look_of_a_round_is_still_told_of(driven):
+    _, daemon, _ = driven
+    daemon.start()
+    (sock,) = daemon.getServerSockets()
+    rounds = daemon._rounds
+    look = rounds._poll
+
+    def poll():
+        look()
+        rounds._on_activity()  # a request arrived
+
+    daemon.handleRequests(0)
+    rounds._poll = poll
+    daemon.handleRequests(0.001)
+    del rounds._poll
+    assert select.select([sock.event], [], [], 0)[0]

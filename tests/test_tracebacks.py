@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from gpyro import tracebacks
 from gpyro.constants import TRACEBACK_ATTRIBUTE
+from gpyro.proxy import getProxyForURI
 from gpyro.remote_traceback import REMOTE_FOOTER, REMOTE_HEADER, attach_remote_traceback, remote_note
 from gpyro.settings import Config
 from gpyro.tracebacks import excepthook, formatTraceback, getPyroTraceback, safe_repr
@@ -449,3 +450,14 @@ def test_a_long_chain_of_contexts_takes_no_time() -> None:
     lines = formatTraceback(type(error), error)
     assert lines[-1] == "KeyError: 19999\n"
     assert sum(line.startswith("KeyError") for line in lines) == 20
+
+
+def test_detailed_tracebacks_do_not_show_what_the_library_was_told_of_who_somebody_is() -> None:
+    proxy = getProxyForURI("PYRO://localhost/x")
+    # Without a name of its own in this frame, for what the program has in its frames is shown.
+    text = "".join(
+        formatTraceback(None, caught(lambda: proxy._setIdentification(("ann", "very" + "hidden\x00"))), detailed=True)
+    )
+    assert "passphrase = <hidden>" in text
+    assert "ident = <hidden>" in text
+    assert "veryhidden" not in text

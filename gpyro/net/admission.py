@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from time import monotonic
 from typing import Any, Final, Protocol
 
 import gevent
-from gevent.lock import Semaphore
+from greenlet import getcurrent
 
 from gpyro.auth import AuthenticationError, Examination, Secrets
 from gpyro.errors import WireError
 from gpyro.net.channel import Channel
 from gpyro.net.encoding import serializer_for
+from gpyro.net.sockets import origin_of
 from gpyro.settings import Settings
 from gpyro.values import Serializer
 from gpyro.wire.connection import State
@@ -28,6 +30,19 @@ JUDGED_AT_ONCE: Final = 16
 So an address can try this many a second, whether or not it waits for the answers; and a client of it that knows the
 passphrase waits only while somebody there uses all of them.
 """
+
+
+class _Places:
+    """Where the identifications of one address are judged, and those that wait for it.
+
+    Attributes:
+        taken: places in use.
+        waiting: what waits, in the order that it came; without a greenlet, and only as long as the peer is there.
+    """
+
+    def __init__(self) -> None:
+        self.taken = 0
+        self.waiting: dict[Channel, Examination] = {}
 
 
 class Verdict(Exception):
@@ -71,7 +86,8 @@ class Admission:
         self._warn = warn
         self._answers: dict[str, tuple[Hello, Serializer]] = {}
         self._examined: dict[Channel, Examination] = {}
-        self._judging: dict[Any, Semaphore] = {}
+        self._judging: dict[str, _Places] = {}
+        self._judged: dict[Channel, tuple[Any, gevent.Timeout]] = {}
         self.patience = settings.PYRO_HANDSHAKE_TIMEOUT
         self.own = Hello(
             serializers=settings.serializers(),
@@ -83,7 +99,7 @@ class Admission:
 
     def expect(self, channel: Channel) -> None:
         """Give the peer its time for what it has to say next."""
-        channel.start_timer(self.patience, lambda: self._too_slow(channel))
+        channel.expect_within(self.patience, lambda: self._too_slow(channel))
 
     def _too_slow(self, channel: Channel) -> None:
         what = "hello" if channel.wire.state is State.HELLO else "proof"
@@ -106,9 +122,30 @@ class Admission:
                 examination.take(frame[4])
             except AuthenticationError as error:
                 raise WireError(str(error), "A2") from None
-            self._start(channel, self._identify, examination)
+            self._queue(channel, examination)
         else:
             self._judge(channel, frame[4])
+
+    def _queue(self, channel: Channel, examination: Examination) -> None:
+        """The peer answered the challenge: it is judged when there is a place."""
+        channel.stop_timer()
+        places = self._judging.setdefault(origin_of(channel.address), _Places())
+        if places.taken < JUDGED_AT_ONCE:
+            places.taken += 1
+            self._start(channel, self._identify, examination)
+        else:
+            places.waiting[channel] = examination
+
+    def _leave_place(self, host: str) -> None:
+        """A place is free: the next one takes it."""
+        places = self._judging[host]
+        if places.waiting:
+            channel = next(iter(places.waiting))
+            self._start(channel, self._identify, places.waiting.pop(channel))
+            return
+        places.taken -= 1
+        if not places.taken:
+            del self._judging[host]
 
     def _judge(self, channel: Channel, first: bytes | None) -> None:
         """The peer said hello, and `first`, if it can prove who it is."""
@@ -156,6 +193,18 @@ class Admission:
     def gone(self, channel: Channel) -> None:
         """The connection ended."""
         self._examined.pop(channel, None)
+        places = self._judging.get(origin_of(channel.address))
+        if places is not None:
+            places.waiting.pop(channel, None)
+        judged = self._judged.get(channel)
+        if judged is not None:
+            channel.state.run_in_hub(lambda: self._stop_judging(channel, judged))
+
+    def _stop_judging(self, channel: Channel, judged: tuple[Any, gevent.Timeout]) -> None:
+        """End the doorkeeper's time early: who comes and leaves again and again must not keep it busy."""
+        if self._judged.get(channel) is judged:
+            worker, limit = judged
+            worker.throw(limit)
 
     # In a worker
 
@@ -169,9 +218,9 @@ class Admission:
         assert doorkeeper is not None
         verdict = None
         if doorkeeper.judges_hosts:
-            verdict = self._ask(channel, lambda: doorkeeper.judge_host(channel))
+            verdict = self._ask(channel, lambda: doorkeeper.judge_host(channel), alone=True)
         if verdict is None and doorkeeper.asks and first is None:
-            verdict = self._ask(channel, lambda: doorkeeper.judge_identification(channel, None))
+            verdict = self._ask(channel, lambda: doorkeeper.judge_identification(channel, None), alone=True)
         if verdict is not None:
             self.refuse(channel, verdict)
         elif doorkeeper.asks and first is not None:
@@ -192,31 +241,38 @@ class Admission:
         self.expect(channel)
 
     def _identify(self, channel: Channel, examination: Examination) -> None:
-        """The peer answered the challenge. A wrong answer costs time, and a place, also if the peer does not wait."""
+        """It has a place. A wrong answer costs time, and the place, also if the peer does not wait."""
         doorkeeper = self._doorkeeper
         assert doorkeeper is not None
-        host = channel.address[0] if isinstance(channel.address, tuple) else ""
-        places = self._judging.setdefault(host, Semaphore(JUDGED_AT_ONCE))
-        with places:
-            verdict = None
+        began = monotonic()
+        verdict = None
+        try:
             if not channel.deaf:
                 verdict = self._ask(channel, lambda: doorkeeper.judge_identification(channel, examination))
             if verdict is not None:
-                gevent.sleep(FAILURE_DELAY)
-        if places.counter == JUDGED_AT_ONCE:
-            self._judging.pop(host, None)
+                # From its beginning: how long the judging took may tell which users there are.
+                gevent.sleep(max(0.0, began + FAILURE_DELAY - monotonic()))
+        finally:
+            channel.state.run_in_hub(lambda: self._leave_place(origin_of(channel.address)))
         if verdict is not None:
             self.refuse(channel, verdict)
         else:
             self._admit(channel, examination)
 
-    def _ask(self, channel: Channel, judge: Callable[[], None]) -> Verdict | None:
-        """Let the doorkeeper judge, within the time that there is for it; None if it has nothing against the peer."""
+    def _ask(self, channel: Channel, judge: Callable[[], None], alone: bool = False) -> Verdict | None:
+        """Let the doorkeeper judge, within the time that there is for it; None if it has nothing against the peer.
+
+        With `alone` its time also ends when the peer leaves: there is no place that the peer has to hold.
+        """
         seconds = self._settings.PYRO_VALIDATION_TIMEOUT
         limit = gevent.Timeout(seconds)
+        if alone:
+            self._judged[channel] = (getcurrent(), limit)
         try:
             with limit:
                 judge()
+                if not limit.pending:
+                    raise limit  # which the validator took for something else
             return None
         except Verdict as verdict:
             return verdict
@@ -224,10 +280,14 @@ class Admission:
             if isinstance(error, KeyboardInterrupt):
                 channel.state.interrupt(error)
             text = "the server's validator failed"
+            if error is limit and channel.deaf:
+                return Verdict(Refusal.UNSPECIFIED, "it left")
             if error is limit:
                 text = f"the server's validator took more than {seconds:g} s (PYRO_VALIDATION_TIMEOUT)"
             channel.state.warn("validator", "%s: for %s", text, channel.address, error=error)
             return Verdict(Refusal.UNSPECIFIED, text)
+        finally:
+            self._judged.pop(channel, None)
 
     def _admit(self, channel: Channel, examination: Examination | None) -> None:
         if channel.deaf:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from socket import MSG_PEEK
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -82,14 +81,10 @@ class CallingStream(FrameStream):
         """
         if self.pending or monotonic() < self.read_up_to + PAUSE:
             return False
-        try:
-            self.sock.recv(1, MSG_PEEK)
-        except (BlockingIOError, InterruptedError):
-            self.read_up_to = monotonic()
-            return False
-        except OSError:
+        if self.has_more():
             return True
-        return True
+        self.read_up_to = monotonic()
+        return False
 
     def request(self, kind: int, session_id: int, body: bytes, flags: int = 0, deadline: float | None = None) -> Frame:
         """Send a call and wait for its answer.
@@ -152,7 +147,7 @@ class CallingStream(FrameStream):
         timer = None
         if deadline is not None:
             timer = self.loop.timer(max(0.0, deadline - monotonic()))
-            timer.start(call.expire)
+            timer.start(call.expire, update=True)  # by the time it is, not when the loop last turned
         try:
             switch_to_hub = self.hub.switch
             while call.answer is None:

@@ -78,7 +78,8 @@ class Turnstile:
         timer = None
         if deadline is not None:
             timer = self._hub.loop.timer(max(0.0, deadline - monotonic()))
-            timer.start(turn.settle, TimeoutError("the deadline passed while the call was queued", "queued"))
+            error = TimeoutError("the deadline passed while the call was queued", "queued")
+            timer.start(turn.settle, error, update=True)  # by the time it is, not when the loop last turned
         self._waiting.append(turn)
         self.advance()
         try:

@@ -1,8 +1,8 @@
 """What a foreign event loop waits for, so that it knows when gevent's loop has something to do.
 
-The descriptor of the hub's own loop becomes readable with everything that the loop waits for: connections, frames, room
-for output, word from other threads. Only timers it does not tell of, so a timer of the operating system stands in for
-them: while a foreign loop is in charge, it is set after each round.
+The descriptor of the hub's own loop becomes readable with what that loop waits for: connections, frames, room for
+output. Of timers it does not tell, nor of word from other threads (under libev), nor of what is to be sent while it
+stands still. A timer of the operating system stands in for them, which is set after each round.
 """
 
 from __future__ import annotations
@@ -19,6 +19,9 @@ from gevent import monkey
 
 from gpyro.net.hub import HubState
 from gpyro.net.stream import READ
+
+AT_ONCE: Final = 1e-9
+"""Seconds until the next round after something was said while gevent's loop stands still."""
 
 ACTIVE: Final = 0.001
 """Seconds until the next round after one that handled something: there may be more that was put off."""
@@ -45,9 +48,10 @@ class LoopSocket:
     Attributes:
         embedded: the program runs gevent's loop anyway.
         event: the descriptor that tells that something was handled.
+        tells_all: the hub's descriptor was handed out, so gevent's loop stands still between rounds.
     """
 
-    __slots__ = ("_state", "_timer", "_watcher", "embedded", "event")
+    __slots__ = ("_in_round", "_state", "_timer", "_turned", "_watcher", "embedded", "event", "tells_all")
 
     def __init__(self, state: HubState) -> None:
         """On the hub's thread; to be closed."""
@@ -59,51 +63,87 @@ class LoopSocket:
         if self._timer >= 0:
             self._watcher = state.loop.io(self._timer, READ, ref=False)
             self._watcher.start(self._on_timer)
-        self.embedded = False
+        self.embedded = self.tells_all = self._in_round = self._turned = False
         state.belongings.add(self)
 
     def fileno(self) -> int:
         """The descriptor to wait for; asked by the function that waits, at each wait."""
         if self.event < 0 or self.embedded or monkey.is_module_patched("select") or _asked_by_gevent():
+            self.tells_all = False
             return self.event
+        if not self.tells_all:
+            self.tells_all = True
+            self._state.poke = self._poke
+            self._poke()  # there may be something already that the descriptor does not tell of
         return self._state.loop.fileno() or -1
 
     def __repr__(self) -> str:
         return f"<LoopSocket of {self._state.hub}>"
 
-    @property
-    def pending(self) -> bool:
-        """Whether the loop has something to do right now."""
+    def begin_round(self) -> bool:
+        """A round begins; gives whether the foreign loop was, or may have been, told that there is something to do."""
+        self._in_round = True
+        return self.tells_all and (self._turned or self._is_readable())
+
+    def _is_readable(self) -> bool:
         poll = _poll()
         poll.register(self._state.loop.fileno(), select.POLLIN)
         return bool(poll.poll(0))
+
+    def quiet(self) -> None:
+        """What was handled so far is told of. What is handled from now on, the round's last look included, is not."""
+        if self.event >= 0:
+            with contextlib.suppress(BlockingIOError):  # nothing was handled
+                os.eventfd_read(self.event)
+
+    def end_round(self, handled: bool) -> None:
+        """A round is over: have the next one come when there may be something to do that no descriptor tells of."""
+        if self.event < 0:
+            return  # closed in the round
+        self._in_round = self._turned = False
+        self._set_timer(ACTIVE if handled else BUSY if self._state.workers.busy else QUIET)
+        self._state.loop.run_callback(self._on_turn)
+        self._state.poke = self._poke if self.tells_all else None
+        if self._state.called:  # by another thread, before it could know that the loop stands still
+            self._poke()
 
     def signal(self) -> None:
         """Something was handled outside a round. In the hub."""
         with contextlib.suppress(BlockingIOError):  # it is readable as can be
             os.eventfd_write(self.event, 1)
 
-    def quiet(self) -> None:
-        """What was handled so far is told of."""
-        with contextlib.suppress(BlockingIOError):  # there was nothing
-            os.eventfd_read(self.event)
-
-    def expect_round(self, handled: bool) -> None:
-        """Have the next round come when there may be something to do that no descriptor tells of."""
-        if self._timer >= 0:
-            _set_timer(self._timer, ACTIVE if handled else BUSY if self._state.workers.busy else QUIET)
+    def _on_turn(self) -> None:
+        """The loop turns for the first time since the last round: in the next one, or for somebody else."""
+        self._turned = True
+        self._state.poke = None
+        self._expect_more()
 
     def _on_timer(self) -> None:
         with contextlib.suppress(OSError):
             os.read(self._timer, 8)
+        self._expect_more()
+
+    def _poke(self) -> None:
+        self._set_timer(AT_ONCE)
+
+    def _expect_more(self) -> None:
+        """What goes on outside a round, such as a call of a proxy, may leave something to do behind."""
+        if self.tells_all and not self._in_round:
+            self._set_timer(BUSY)
+
+    def _set_timer(self, seconds: float) -> None:
+        if self._timer >= 0:
+            _set_timer(self._timer, seconds)
 
     def close(self) -> None:
         """Let go of the descriptors. On the hub's thread."""
         self._state.belongings.discard(self)
+        self._state.poke = None
         self.close_inherited()
 
     def forked(self) -> None:
         """In the child of a fork: nobody waits for it there."""
+        self._state.poke = None
 
     def close_inherited(self) -> None:
         """In the child of a fork, when its loop is its own: let go of the descriptors."""

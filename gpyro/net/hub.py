@@ -78,7 +78,7 @@ class HubState:
         streams: the open connections of this hub.
         belongings: what else holds descriptors, such as listeners.
         foreign: a loop that is not gevent's may be in charge of this one.
-        rounds: how often a loop that is not gevent's had this one look at what there is.
+        poke: has the foreign loop that is in charge let this one turn, from any thread; None while none is.
     """
 
     def __init__(self, hub: Hub) -> None:
@@ -100,8 +100,8 @@ class HubState:
         self._warnings = RateLimitedLog(logger)
         self._wake = self.loop.async_(ref=False)
         self._wake.start(self._run_calls)
-        self.rounds = 0
         self.foreign = False
+        self.poke: Callable[[], object] | None = None
         self.belongings: set[Part] = set()
         _all_states.add(self)
 
@@ -112,6 +112,14 @@ class HubState:
         self._calls.append(function)
         if not self.closed:
             self._wake.send()
+        poke = self.poke
+        if poke is not None:  # libev's descriptor tells nothing of that while the loop stands still
+            poke()
+
+    @property
+    def called(self) -> bool:
+        """Whether functions wait to be run by `call_soon`."""
+        return bool(self._calls)
 
     def _run_calls(self) -> None:
         while self._calls:
@@ -176,7 +184,7 @@ class HubState:
             timer.close()
             self._guarded(function)
 
-        timer.start(run)
+        timer.start(run, update=True)
 
     def warn(self, key: str, text: str, *arguments: object, error: BaseException | None = None) -> None:
         """Log a warning about what a peer does, outside the hub, and at most one a second for each `key`.

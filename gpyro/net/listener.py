@@ -14,7 +14,7 @@ from gpyro.net.admission import Admission, Doorkeeper, Verdict
 from gpyro.net.channel import Acceptor, Channel
 from gpyro.net.hub import HubState
 from gpyro.net.liveness import Liveness
-from gpyro.net.sockets import adopt
+from gpyro.net.sockets import adopt, origin_of
 from gpyro.net.stream import READ
 from gpyro.net.unix import UnixPath
 from gpyro.settings import Settings
@@ -231,6 +231,6 @@ class Listener:
 
 
 def _host(channel: Channel) -> str:
-    """The address that a channel counts for; '' if it comes from this machine, where one address is many programs."""
-    address = channel.address[0] if isinstance(channel.address, tuple) and channel.address else ""
-    return "" if not address or ipaddress.ip_address(address.partition("%")[0]).is_loopback else str(address)
+    """What a channel counts for; '' if it comes from this machine, where one address is many programs."""
+    origin = origin_of(channel.address)
+    return "" if not origin or ipaddress.ip_network(origin).is_loopback else origin

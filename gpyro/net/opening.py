@@ -9,7 +9,7 @@ from typing import Any
 from gevent.event import AsyncResult
 from gevent.timeout import Timeout
 
-from gpyro.auth import AuthenticationError, Prover
+from gpyro.auth import AuthenticationError, Prover, outcome
 from gpyro.errors import ConnectionDeniedError, NotSentError, ProtocolError, TimeoutError
 from gpyro.net.channel import Channel
 from gpyro.net.dial import Destination, dial
@@ -43,7 +43,7 @@ class Opening:
         self._settled = False
         to = destination
         self._prover = None if to.credentials is None else Prover(to.credentials)
-        self._answered = self._proved = False
+        self._asked = self._answered = self._proved = False
         state.run_in_hub(lambda: state.start(self._run))
 
     def wait(self, deadline: float | None) -> Channel:
@@ -78,7 +78,7 @@ class Opening:
             sock, address = dial(self._state, to, deadline)
             wire = Connection(True, client_hello(settings, self._prover is not None))
             channel = self.channel = Channel(self._state, sock, address, wire, owner=self)
-            channel.start_timer(max(0.0, deadline - monotonic()), lambda: channel.close("no answer to the hello"))
+            channel.expect_within(max(0.0, deadline - monotonic()), lambda: channel.close("no answer to the hello"))
             if to.judge is not None:
                 judge = to.judge
                 self._judge(channel, lambda: judge.judge_host(channel))
@@ -100,6 +100,8 @@ class Opening:
         try:
             with slow:
                 judge()
+                if not slow.pending:
+                    raise slow  # which the validator took for something else
         except ProtocolError:
             raise
         except BaseException as error:
@@ -113,8 +115,11 @@ class Opening:
     def _answer(self, channel: Channel, challenge: bytes) -> None:
         assert self._prover is not None
         try:
-            answer = self._state.hub.threadpool.apply(self._prover.answer, (challenge,))
+            answer = self._state.hub.threadpool.apply(outcome, (self._prover.answer, challenge))
+            if isinstance(answer, Exception):
+                raise answer
             channel.send(channel.wire.authenticate(answer))
+            self._answered = True
         except ProtocolError as error:
             self._fail(ConnectionDeniedError(str(error)))
         except BaseException as error:
@@ -166,11 +171,13 @@ class Opening:
 
     def _step_of_proof(self, channel: Channel, message: bytes) -> None:
         assert self._prover is not None
-        if not self._answered:
-            self._answered = True
+        if not self._asked:
+            self._asked = True
             self._state.start(self._answer, channel, message)
             return
         try:
+            if not self._answered:
+                raise AuthenticationError("the server did not wait for the proof that it asked for")
             self._prover.check(message)
             self._proved = True
         except AuthenticationError as error:

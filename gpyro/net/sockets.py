@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import _socket
+import ipaddress
 import socket
 import struct
 from typing import Any, NamedTuple
@@ -79,3 +80,18 @@ def literal(host: str, port: int) -> tuple[int, Any] | None:
     except OSError:
         return None
     return socket.AF_INET, (host, port)
+
+
+def origin_of(address: Any) -> str:
+    """Who a peer's address stands for: itself, or of IPv6 the network of 64 bits that one customer is given.
+
+    '' for a Unix socket.
+    """
+    if not isinstance(address, tuple) or not address:
+        return ""
+    known = ipaddress.ip_address(str(address[0]).partition("%")[0])
+    if known.version == 4:
+        return str(known)
+    return str(
+        known.ipv4_mapped or ("::1" if known.is_loopback else ipaddress.ip_network((int(known) >> 64 << 64, 64)))
+    )

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import errno
 from collections.abc import Callable
+from socket import MSG_PEEK
 from time import monotonic
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -145,7 +146,31 @@ class FrameStream:
         """Run `function` in the hub after `seconds`, unless `stop_timer` comes first. A channel has one such timer."""
         self.stop_timer()
         self._timer = self.loop.timer(seconds, ref=False)
-        self._timer.start(self._total, function)
+        self._timer.start(self._total, function, update=True)  # by the time it is, not when the loop last turned
+
+    def expect_within(self, seconds: float, function: Callable[[], None]) -> None:
+        """Run `function` in the hub unless `stop_timer`, when the peer has said something, comes within `seconds`.
+
+        What came while the loop stood still, as it does between the rounds of a foreign one, counts as said.
+        """
+
+        def over() -> None:
+            if self.has_more():
+                self.start_timer(0, function)  # it is read in this turn
+            else:
+                function()
+
+        self.start_timer(seconds, over)
+
+    def has_more(self) -> bool:
+        """Whether something is there that has not been read; the end of the connection is something, too."""
+        try:
+            self.sock.recv(1, MSG_PEEK)
+        except (BlockingIOError, InterruptedError):
+            return False
+        except OSError:
+            return True
+        return True
 
     def stop_timer(self) -> None:
         """Forget what `start_timer` planned."""
@@ -259,6 +284,8 @@ class FrameStream:
         elif not self._flush_due:
             self._flush_due = True
             self.loop.run_callback(self.flush)
+            if self.state.poke is not None:
+                self.state.poke()
 
     def flush(self) -> None:
         """Send what was gathered, as far as the kernel takes it; the rest goes when it takes more."""

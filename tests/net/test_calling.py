@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from time import monotonic
 
@@ -407,6 +408,15 @@ def test_no_more_sessions_than_granted():
         with pytest.raises(NotSentError, match="grants 2 sessions"):
             near.open_session(b"x")
         assert not far.closed
+
+
+def test_a_deadline_counts_from_now_though_the_loop_has_not_looked_at_the_clock_for_long():
+    """As in a program that computes for a while, or whose foreign loop did something else."""
+    with channel_pair() as (near, _):
+        session = near.open_session(b"x")
+        turns(1)
+        time.sleep(0.5)
+        assert call(near, session, b"in time", seconds=0.4) == b"in time"
 
 
 def test_a_released_sessions_calls_are_not_sent(desk):

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import time
 from time import monotonic
 
 import gevent
@@ -153,3 +154,10 @@ def test_the_deadline_of_a_running_call():
     assert isinstance(call.answer, TimeoutError)
     assert call.answer.phase == "running"
     assert call.answer.may_have_run
+
+
+def test_a_deadline_counts_from_now_though_the_loop_has_not_looked_at_the_clock_for_long(gate):
+    gevent.spawn_later(0.05, gate.give, 1)
+    time.sleep(0.5)
+    gate.enter("in time", seconds=0.4)
+    assert gate.passed == ["in time"]

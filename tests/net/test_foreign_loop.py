@@ -9,6 +9,9 @@ import gevent
 import pytest
 
 from gpyro import core
+from gpyro.wire.frames import Kind, pack
+from gpyro.wire.hello import Hello
+from tests.net.peers import connection
 from tests.programs import Program, program
 from tests.support import eventually
 
@@ -268,3 +271,152 @@ def test_ctrl_c_in_a_round():
         code_, out, err = server.end()
         assert (code_, out, err) == (0, "end\n", "")
         proxy._release()
+
+
+MEANWHILE = """
+import select
+from gpyro.net.hub import hub_state
+def rounds(until):
+    ends = time.monotonic() + 20
+    while not until():
+        assert select.select(daemon.getServerSockets(), [], [], 20)[0]
+        daemon.handleRequests()
+        assert time.monotonic() < ends
+daemon.handleRequests(0)
+proxy = core.getProxyForURI(str(daemon.getProxyForObj(thing).URI))
+proxy._setOneway(["sleep", "release"])
+proxy.echo(1)
+while select.select(daemon.getServerSockets(), [], [], 0.05)[0]:
+    daemon.handleRequests(0)
+"""
+
+OUTSIDE = {
+    "another greenlet's turn takes the word that there is something to do": """
+    for _ in range(5):
+        word = threading.Thread(target=hub_state().call_soon, args=[int])
+        word.start()
+        word.join()
+        assert select.select(daemon.getServerSockets(), [], [], 20)[0]
+        gevent.sleep(0.002)
+        daemon.handleRequests()  # without limit: it must not wait for a request
+    """,
+    "a one-way call leaves although the loop stands still": """
+    proxy.release()
+    assert select.select(daemon.getServerSockets(), [], [], 20)[0]
+    rounds(thing.go_on.is_set)
+    """,
+    "a call that was begun outside a round goes on": """
+    done = []
+    thing.sleep = lambda seconds: (gevent.sleep(seconds), done.append(1))
+    proxy.sleep(0.05)
+    proxy.echo(1)
+    rounds(lambda: done)
+    """,
+}
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+@pytest.mark.parametrize("what", OUTSIDE)
+def test_what_happens_between_rounds_is_told_of(what, loop):
+    """The program's own code may turn gevent's loop, or give it something to do, between two rounds."""
+    # A timer tells of everything within a second: it is put off, so that only being told at once helps.
+    code = "from gpyro.net import foreign_loop\nforeign_loop.QUIET = 1000.0\n" + SERVER + MEANWHILE
+    with program(code + textwrap.dedent(OUTSIDE[what]) + END, environment={"GEVENT_LOOP": loop}) as server:
+        server.line()
+        assert server.ended_well() == "end\n"
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+@pytest.mark.parametrize("how", ["closedown", "shutdown"])
+def test_a_daemon_that_is_closed_in_a_round(how, loop):
+    code = f"""
+    import select
+    from gpyro.errors import DaemonError
+    Thing.stop = lambda self: daemon.{how}()
+    while True:
+        try:
+            select.select(daemon.getServerSockets(), [], [], 20)
+            daemon.handleRequests()
+        except DaemonError as error:
+            print(error)
+            break
+    """
+    with program(SERVER + textwrap.dedent(code) + END, environment={"GEVENT_LOOP": loop}) as server:
+        proxy = core.getProxyForURI(server.line())
+        proxy._setOneway("stop")
+        proxy.stop()
+        proxy._release()
+        assert server.ended_well() == "the daemon is closed\nend\n"
+
+
+def test_a_daemon_that_another_thread_closes_listens_no_more():
+    code = """
+    import select
+    from gpyro.errors import DaemonError
+    thread = threading.Thread(target=lambda: (sys.stdin.readline(), daemon.closedown()))
+    try:
+        daemon.getServerSockets()
+        thread.start()
+        while True:
+            select.select(daemon.getServerSockets(), [], [], 20)
+            daemon.handleRequests()
+    except DaemonError as error:
+        print(error)
+    try:
+        socket.create_connection(("127.0.0.1", daemon.port))
+    except ConnectionRefusedError:
+        print("refused")
+    """
+    with program(SERVER + textwrap.dedent(code) + END) as server:
+        server.line()
+        server.say("close")
+        assert server.ended_well() == "the daemon is closed\nrefused\nend\n"
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_in_the_child_of_a_fork_there_are_no_rounds_and_the_parent_goes_on(loop):
+    code = """
+    from gpyro.errors import DaemonError
+    daemon.getServerSockets()
+    pid = os.fork()
+    if not pid:
+        for use in (lambda: daemon.handleRequests(0), daemon.getServerSockets, daemon.start):
+            try:
+                use()
+                os._exit(1)
+            except DaemonError as error:
+                if "another process" not in str(error):
+                    os._exit(2)
+        os._exit(0)
+    print(os.waitpid(pid, 0)[1], flush=True)
+    """
+    code = textwrap.dedent(code) + MANUALS_LOOP
+    with program(SERVER + code + END, environment={"GEVENT_LOOP": loop}) as server:
+        proxy = core.getProxyForURI(server.line())
+        assert server.line() == "0"
+        assert proxy.echo(1) == 1
+        end(server, proxy)
+
+
+def test_a_hello_that_came_while_the_loop_stood_still_is_no_late_one():
+    code = """
+    import select
+    def turn():
+        ready = select.select(daemon.getServerSockets(), [], [], 30)[0]
+        daemon.handleRequests(0)
+        return ready
+    while not daemon.connections:
+        turn()
+    print("connected", flush=True)
+    sys.stdin.readline()
+    time.sleep(0.3)   # longer than the client has
+    """ + MANUALS_LOOP.replace("\n", "\n    ")
+    environment = {"GPYRO_HANDSHAKE_TIMEOUT": "0.2"}
+    with program(SERVER + textwrap.dedent(code) + END, environment=environment) as server:
+        uri = core.PyroURI(server.line())
+        with connection(uri.port) as sock:
+            assert server.line() == "connected"
+            sock.sendall(b"gPyr" + pack(Kind.HELLO, body=Hello().to_bytes()))
+            server.say("go on")
+            assert sock.recv(5) == b"gPyr\x02"  # the welcome
+        end(server, uri.getProxy())

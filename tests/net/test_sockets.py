@@ -12,6 +12,7 @@ from gpyro.net.sockets import (
     adopt,
     literal,
     new_socket,
+    origin_of,
     peer_credentials,
     set_options,
 )
@@ -103,3 +104,22 @@ def test_a_tcp_socket_does_not_tell_who_is_there(tcp):
 )
 def test_literals(host, expected):
     assert literal(host, 7) == expected
+
+
+@pytest.mark.parametrize(
+    ("address", "origin"),
+    [
+        (("192.0.2.7", 5), "192.0.2.7"),
+        (("127.0.0.1", 5), "127.0.0.1"),
+        (("2001:db8:1:2:3:4:5:6", 5, 0, 0), "2001:db8:1:2::/64"),
+        (("2001:db8:1:2::9", 5, 0, 0), "2001:db8:1:2::/64"),
+        (("fe80::1%eth0", 5, 0, 2), "fe80::/64"),
+        (("::1", 5, 0, 0), "::1"),
+        (("::ffff:192.0.2.7", 5, 0, 0), "192.0.2.7"),
+        ("", ""),
+        (b"/run/x", ""),
+    ],
+    ids=str,
+)
+def test_whom_an_address_stands_for(address, origin):
+    assert origin_of(address) == origin
