@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from time import monotonic
 from types import TracebackType
 from typing import TYPE_CHECKING
 
 from gpyro.entries import ObjectEntry
-from gpyro.errors import PyroError, RemoteError, SerializationError
+from gpyro.errors import PyroError, RemoteError, SerializationError, TimeoutError
 from gpyro.logs import LibraryLog
 from gpyro.objects import CallbackObjBase
 from gpyro.tls import Call, CallCancelled
@@ -20,6 +21,9 @@ logger = LibraryLog("gpyro.dispatch")
 
 _STRANGE = frozenset((Rejection.UNKNOWN_OBJECT, Rejection.UNKNOWN_MEMBER, Rejection.UNREADABLE))
 """Refusals that an honest peer does not cause while all goes well, so that whoever runs the server hears of them."""
+
+CLOCKS_APART = 0.01
+"""Seconds by which a nested call may find sooner that the time is over than the call that made it."""
 
 _DISPATCH = "gpyro.dispatch"
 
@@ -77,7 +81,7 @@ def _explain(call: Call, entry: ObjectEntry | None, error: BaseException) -> tup
     channel, frame = call.session.channel, call.frame
     name = entry.class_name if entry is not None else shown(call.session.object_id)
     what = f"call {frame[2]}" if frame[0] != Kind.ONEWAY else "one-way call"
-    if isinstance(error, CallCancelled) and call.cancelled:
+    if _was_stopped(call, error):
         code, why = (Rejection.LATE, "its deadline passed") if call.late else (Rejection.CANCELLED, "its caller left")
         error = Rejected(code, f"stopped, since {why}")
     if isinstance(error, Rejected):
@@ -110,6 +114,14 @@ def _explain(call: Call, entry: ObjectEntry | None, error: BaseException) -> tup
         # It speaks of a call that the method made, not of the caller's own.
         error = RemoteError(f"{SerializationError.__module__}.SerializationError", str(error))
     return Kind.ERROR, channel.serializer.encode_error(error, lines)
+
+
+def _was_stopped(call: Call, error: BaseException) -> bool:
+    """Whether it ended because nobody waits for it any more, as a call that it waited for may have found out first."""
+    if isinstance(error, TimeoutError) and call.deadline is not None and call.deadline <= monotonic() + CLOCKS_APART:
+        call.late = True
+        return True
+    return call.cancelled and isinstance(error, CallCancelled | TimeoutError)
 
 
 def _remote_lines(error: BaseException) -> list[str]:
