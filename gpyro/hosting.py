@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from ipaddress import ip_address
+from socket import SOCK_STREAM
 from typing import TYPE_CHECKING, Any, cast
 
 from gevent import monkey
+from gevent.socket import getaddrinfo
 
 from gpyro.constants import INTERNAL_DAEMON_GUID
 from gpyro.dispatch import Dispatcher
 from gpyro.errors import DaemonError
 from gpyro.guid import getGUID
-from gpyro.logs import log
+from gpyro.logs import Log
 from gpyro.net.channel import Channel
 from gpyro.net.hub import HubState
 from gpyro.net.listener import Listener
@@ -22,6 +25,7 @@ from gpyro.reaping import Reaper
 from gpyro.servant import DaemonServant
 from gpyro.settings import Settings
 from gpyro.tls import LocalStorage, getLocalStorage
+from gpyro.uri import is_unix
 
 if TYPE_CHECKING:
     from gpyro.hub_daemon import Daemon
@@ -93,7 +97,9 @@ class ObjectHost:
             else:
                 self._add(guid, name, obj)
         if name is not None:
-            log.info("%r is connected as %r, but no name server is in use", type(obj).__name__, name)
+            # For who traces warnings, as Pyro 3 did. Beside PYROLOC URIs a name server is not needed, so it is none of
+            # the warnings that everybody is shown.
+            Log.warn("gpyro", f"{type(obj).__name__!r} is connected as {name!r}, but no name server is in use")
         if isinstance(obj, ObjBase):
             obj.setPyroDaemon(cast("Daemon", self))
         return uri
@@ -160,6 +166,28 @@ class ObjectHost:
 
     def _uri(self, guid: str) -> PyroURI:
         return PyroURI(self.hostname, guid, self.port, self.protocol)
+
+    def validateHostnameAndIP(self) -> str | None:
+        """Look up what URIs say as host.
+
+        Returns:
+            None if that is an address of the network; a warning, which is in the system log, too, if it leads each
+            machine to itself.
+
+        Raises:
+            OSError: there is no such host.
+        """
+        if is_unix(self.hostname):
+            where = "is a Unix socket"
+        else:
+            found = [str(entry[4][0]) for entry in getaddrinfo(self.hostname, self.port, type=SOCK_STREAM)]
+            looped = [address for address in found if ip_address(address.partition("%")[0]).is_loopback]
+            if not looped:
+                return None
+            where = f"is the loopback address {looped[0]}" if self.hostname != looped[0] else "is a loopback address"
+        warning = f"URIs of this daemon are of no use on other machines: {self.hostname} {where}"
+        Log.warn("gpyro", warning)
+        return warning
 
     def ResolvePYROLOC(self, name: str) -> str:
         """The id of the object that was connected under this name. Raises NamingError if there is none."""
