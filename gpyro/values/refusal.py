@@ -15,7 +15,7 @@ _CALLABLES: Final = (
 )
 _SOCKET_MODULES: Final = frozenset({"socket", "_socket", "ssl", "gevent._socket3", "gevent.ssl", "gevent._ssl3"})
 _LOCK_MODULES: Final = frozenset({"_thread", "threading", "gevent.lock", "gevent.event", "gevent.queue", "queue"})
-_MAX_QUOTED: Final = 80
+_MAX_QUOTED: Final = 50
 _MAX_BRIEF: Final = 300
 _BUILTIN_BASES: Final = (str, int, float, complex, bytes, bytearray, list, tuple, dict, set, frozenset)
 

@@ -170,8 +170,17 @@ def text_state(value: str) -> bytes:
     return value.encode("utf-8", "surrogatepass")
 
 
+_TEXT: Final = re.compile(
+    rb"(?:[\x00-\x7f]++|[\xc2-\xdf][\x80-\xbf]|\xe0[\xa0-\xbf][\x80-\xbf]|[\xe1-\xef][\x80-\xbf]{2}"
+    rb"|\xf0[\x90-\xbf][\x80-\xbf]{2}|[\xf1-\xf3][\x80-\xbf]{3}|\xf4[\x80-\x8f][\x80-\xbf]{2})*+"
+)
+
+
 def _to_text(state: Any, limit: int) -> str:
-    return _bytes(state).decode("utf-8", "surrogatepass")
+    # Decoding is slow where there are surrogates, and takes its memory first.
+    if not _TEXT.fullmatch(_bytes(state)):
+        raise ValueError("not a text in UTF-8")
+    return state.decode("utf-8", "surrogatepass")  # type: ignore[no-any-return]
 
 
 def _to_complex(state: Any, limit: int) -> complex:

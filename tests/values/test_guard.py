@@ -51,7 +51,20 @@ def test_containers_are_counted(body: bytes, count: int) -> None:
 
 
 def test_counting_stops_at_the_limit() -> None:
-    assert guard.count_containers(b"\x90" * 1_000, 10) == 11
+    assert guard.count_containers(b"\x90" * 1_000_000, 10) < 100_000
+    assert guard.count_containers(b"\xdd\x00\x00\xff\xff" * 1_000, 10) == 11
+
+
+def test_all_ways_of_counting_agree() -> None:
+    chance = random.Random(9)
+    for sample in SAMPLES:
+        body = MsgpackSerializer(registry_of_samples()).encode(sample)
+        assert guard.count_containers(body, 1 << 30) == len([*guard._containers(body)])
+    for _ in range(2_000):
+        body = b"".join(chance.choice((*OTHERS, b"\x90", b"\x81", b"\xd5\x01", b"\xc7\x05\x01", b"\xc7\x90\x01",
+                                       b"\xdc\x00\x90", b"\xc7\x03\x07\x90\x90\x90")) for _ in range(30))  # fmt: skip
+        count = sum(members >= 0 for _, members in guard._tokens(body))
+        assert guard.count_containers(body, 1 << 30) == len([*guard._containers(body)]) == count
 
 
 def depth_of(value: Any) -> int:

@@ -78,7 +78,7 @@ class Silent(Exception):
     ("error", "text"),
     [
         (ValueError("why"), "ValueError: why"),
-        (KeyError("\x1b[31m" * 100), "KeyError: '" + "\\x1b[31m" * 16 + "...'"),
+        (KeyError("\x1b[31m" * 100), "KeyError: '" + "\\x1b[31m" * 10 + "...'"),
         (ValueError("x" * 1_000), "ValueError: " + "x" * 300),
         (ValueError("x" * 1_000, 1), "ValueError: ('" + "x" * 286),
         (Silent("why"), "Silent: why"),
