@@ -124,10 +124,10 @@ def _big_int(value: int) -> bytes:
     return extension(codes.BIG_INT, value.to_bytes(12, "little"))
 
 
-def _groups(count: int, times: int, **fields: bytes) -> list[bytes]:
+def _groups(count: int, times: int, fields: dict[str, bytes] | None = None) -> list[bytes]:
     """The records of groups that stand in each other, each so many times, and of an exception in the last."""
     found = [record("ExceptionGroup", [at + 1] * times) for at in range(count)]
-    return [*found, record("ValueError", **fields)]
+    return [*found, record("ValueError", fields=fields or {})]
 
 
 _NO_VALUE = "the bytes are no value"
@@ -255,13 +255,13 @@ _ERRORS: list[tuple[Any, ...]] = [
      report(_groups(40, times=2)),
      "stand in each other too often"),
     ("an error of 160 groups in each other",
-     lambda size: report(_groups(160, times=1, s=text("x" * size))),
+     lambda size: report(_groups(160, times=1, fields={"s": text("x" * size)})),
      "stand in each other too often"),
     ("an error of more links than there are",
-     report([*(record("ValueError", cause=at + 1, s=text("x" * 1000)) for at in range(1001))]), "no records", MIB,
-     WALKED),
+     report([record("ValueError", cause=at + 1, fields={"s": text("x" * 1000)}) for at in range(1001)]), "no records",
+     MIB, WALKED),
     ("an error that points a billion columns to the right",
-     report([record("SyntaxError", **_FAR_AWAY)]),
+     report([record("SyntaxError", fields=_FAR_AWAY)]),
      ""),
     ("an error whose traceback is a list of numbers", report([record("ValueError")], b"\x01"), "no error"),
     ("an error without records", report([]), "no records"),

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
+
 from gpyro.values import codes
 
 
@@ -66,7 +69,12 @@ def nested(levels: int, code: int, before: bytes, innermost: bytes) -> bytes:
 NIL = b"\xc0"
 
 
-def record(name: str, members: list[int] | None = None, cause: int | None = None, **fields: bytes) -> bytes:
+def record(
+    name: str,
+    members: list[int] | None = None,
+    cause: int | None = None,
+    fields: Mapping[str, bytes] = MappingProxyType({}),
+) -> bytes:
     """The record of an exception."""
     links = NIL if members is None else array(*map(number, members))
     state = mapping(*(part for key, value in fields.items() for part in (text(key), value)))

@@ -107,7 +107,9 @@ class Inputs:
         pool = self._pools[chance.choice(_TURNS)]
         data = chance.choice(pool)
         kind = chance.random()
-        if kind < 0.1:
+        if kind > 0.998:
+            data = grammar.large(chance)
+        elif kind < 0.1:
             data = fresh(chance, data[0])
         if kind < 0.02:
             return data

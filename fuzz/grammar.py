@@ -16,15 +16,18 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import bombs
+import by_hand
 
-from gpyro.errors import SerializationError
+from gpyro.errors import RemoteError, SerializationError
 from gpyro.testing.samples import SAMPLES, registry_of_samples
-from gpyro.values import MsgpackSerializer, register_class, serializer_by_name
+from gpyro.values import JsonSerializer, Limits, MsgpackSerializer, codes, register_class
+from gpyro.values.codes import RAW_CODES
 from gpyro.wire import metadata
 from gpyro.wire.frames import CREDIT_BODY, FLAG_METADATA, HEADER, MAGIC, MAX_ID, Kind, pack
 from gpyro.wire.hello import Hello
 
-MAX_INPUT = 64 * 1024
+MAX_INPUT = 256 * 1024
+MAX_MUTATED = 64 * 1024
 
 
 @dataclasses.dataclass
@@ -64,12 +67,18 @@ class CodedError(Exception):
         self.code = code
 
 
-for _cls in (Point, Colour, Mode, Pair, Names, AppError):
-    register_class(_cls, name=f"fuzz.{_cls.__name__}")
-register_class(CodedError, name="fuzz.CodedError", to_state=lambda error: error.code, from_state=CodedError)
+REGISTRY = registry_of_samples()
+for _register in (REGISTRY.register, register_class):
+    for _cls in (Point, Colour, Mode, Pair, Names, AppError):
+        _register(_cls, name=f"fuzz.{_cls.__name__}")
+    _register(CodedError, name="fuzz.CodedError", to_state=lambda error: error.code, from_state=CodedError)
 
-MSGPACK = serializer_by_name("msgpack")
-JSON = serializer_by_name("json")
+# Low limits, so that inputs of some KiB go over them.
+LIMITS = Limits(max_bytes=30_000, max_containers=300, max_hash_collisions=5, max_depth=20)
+MSGPACK = MsgpackSerializer(REGISTRY, LIMITS)
+# For the few inputs that are larger than that.
+LARGE = MsgpackSerializer(REGISTRY, Limits(max_bytes=1 << 20, max_containers=50_000))
+JSON = JsonSerializer(REGISTRY, LIMITS)
 OWN = Hello(calls=8, size=100_000, message=20_000, sessions=4)
 OWN_BYTES = OWN.to_bytes()
 
@@ -146,6 +155,7 @@ def error(chance: random.Random) -> BaseException:
         return ExceptionGroup("group", [*members, members[0]])
     errors = [ValueError("text", 1), KeyError("k"), OSError(2, "no", "file"), AppError(3), CodedError(4)]
     errors += [UnicodeDecodeError("utf-8", b"\xff", 0, 1, "bad"), ImportError("m", name="n")]  # type: ignore[list-item]
+    errors += [RemoteError("no.Such", "text", {"a": 1}), SerializationError("text", "path")]
     errors += [SyntaxError("bad", ("file", 1, 2, "text", 1, 4)), StopIteration(1)]
     found = chance.choice(errors)
     found.__cause__ = chance.choice([None, ValueError(_simple(chance))])
@@ -167,6 +177,67 @@ def body(chance: random.Random, serializer: Any) -> bytes:
             return chance.choice(makers)()
         except SerializationError:  # an exception among the values that needs registration
             continue
+
+
+def part(chance: random.Random, depth: int = 0) -> bytes:
+    """A value in msgpack that need not be one that can be: any state for any code."""
+    kind = chance.random()
+    if depth > 4 or kind < 0.55:
+        return chance.choice(_PARTS)
+    if kind < 0.7:
+        return by_hand.array(*(part(chance, depth + 1) for _ in range(chance.randrange(6))))
+    if kind < 0.75:
+        names = [by_hand.text(chance.choice(_NAMES)) for _ in range(chance.randrange(4))]
+        return by_hand.mapping(*(half for name in names for half in (name, part(chance, depth + 1))))
+    code = chance.randrange(1, 31)
+    return by_hand.extension(code, b"" if kind > 0.99 else _state(chance, code, depth + 1))
+
+
+def _state(chance: random.Random, code: int, depth: int) -> bytes:
+    """A state for a code, mostly of the right form."""
+    if code in RAW_CODES:
+        return chance.randbytes(chance.choice((0, 1, 8, 16)))
+    if code == codes.EXCEPTION:
+        return by_hand.array(*(_record(chance, number) for number in range(chance.randrange(1, 5))))
+    if code == codes.OBJECT:
+        return by_hand.array(by_hand.text(chance.choice(_CLASSES)), part(chance, depth))
+    if code in (codes.NDARRAY, codes.NUMPY_SCALAR):
+        dtype = by_hand.text(chance.choice(("<f8", "|V0", "|O", "<U2", "<M8[s]", "|S3")))
+        shape = by_hand.array(*(by_hand.number(chance.choice((0, 1, 2, 2**40))) for _ in range(chance.randrange(3))))
+        data = by_hand.binary(bytes(chance.choice((0, 3, 8, 16))))
+        return by_hand.array(*((dtype, shape, by_hand.text("C"), data) if code == codes.NDARRAY else (dtype, data)))
+    if chance.random() < 0.2:
+        return part(chance, depth)
+    count = chance.choice((2, 3, 3, 4, 6, 9, chance.randrange(30)))
+    one = part(chance, depth)
+    return by_hand.array(*(one if chance.random() < 0.5 else part(chance, depth) for _ in range(count)))
+
+
+def _record(chance: random.Random, number: int) -> bytes:
+    """The record of an exception, with any fields."""
+    names = {name: part(chance, 3) for name in chance.sample(_FIELDS, chance.randrange(6))}
+    links = [chance.randrange(-1, 6) for _ in range(chance.randrange(4))]
+    cause = chance.choice((None, number + 1, 0))
+    return by_hand.record(chance.choice(_ERRORS), links if chance.random() < 0.4 else None, cause, names)
+
+
+_PARTS = [
+    by_hand.NIL, b"\xc2", b"\xc3", b"\x00", b"\x01", b"\x02", b"\x05", b"\xff", b"\xfe", by_hand.number(2024),
+    by_hand.number(2**63), by_hand.number(-(2**40)), b"\xcb" + bytes(8), b"\xcb\x7f\xf8" + bytes(6), by_hand.text("a"),
+    by_hand.text("1.5"), by_hand.text("RED"), by_hand.text("posix"), by_hand.text("list"), by_hand.text("UTC"),
+    by_hand.text("No/Such"), by_hand.binary(b""), by_hand.binary(b"bytes"), by_hand.array(), by_hand.mapping(),
+]  # fmt: skip
+_NAMES = ["x", "y", "first", "__class__", "__x__", "tags", "name", "text", "attributes", "a\x00"]
+_FIELDS = [
+    *("errno", "strerror", "filename", "msg", "name", "path", "lineno", "offset", "text", "end_lineno", "end_offset"),
+    *("encoding", "object", "start", "end", "reason", "value", "characters_written"),
+]
+_ERRORS = [
+    *("ValueError", "OSError", "BlockingIOError", "ImportError", "SyntaxError", "UnicodeDecodeError", "KeyError"),
+    *("UnicodeEncodeError", "UnicodeTranslateError", "StopIteration", "NameError", "ExceptionGroup", "SystemExit"),
+    *("fuzz.AppError", "fuzz.CodedError", "gpyro.errors.RemoteError", "gpyro.errors.SerializationError", "no.Such"),
+]
+_CLASSES = ["no.Such", *REGISTRY._by_name]
 
 
 # ---- frames
@@ -195,6 +266,15 @@ def frames(chance: random.Random) -> bytes:
     return out
 
 
+# What other protocols begin with.
+_FOREIGN = (
+    b"GET / HTTP/1.1",
+    b"HTTP/1.1 400",
+    b"\x16\x03\x01\x02\x00",
+    b"\x15\x03\x03\x00",
+    b"PYRO\x00\x05",
+    b"SSH-2.0-x",
+)
 # Places for `wire_targets.connection`: both ends at the very beginning, and established.
 _BEGINNING, _ESTABLISHED = (0, 1), (6, 5)
 
@@ -205,6 +285,7 @@ def fresh(chance: random.Random, target: int) -> bytes:
     if target == FEED:
         opening = pack(Kind.WELCOME if connecting else Kind.HELLO, body=OWN_BYTES)
         choices = (
+            bytes((connecting, cuts)) + chance.choice(_FOREIGN) + chance.randbytes(20),
             bytes((_BEGINNING[connecting], cuts)) + MAGIC + opening + frames(chance) * connecting,
             bytes((_ESTABLISHED[connecting], cuts)) + frames(chance),
             bytes((chance.randrange(16), cuts)) + frames(chance),
@@ -227,21 +308,24 @@ def fresh(chance: random.Random, target: int) -> bytes:
         made = bytes((chance.randrange(4), cuts)) + frames(chance)
     else:
         made = body(chance, MSGPACK if target == IN_MSGPACK else JSON)
+        if target == IN_MSGPACK and chance.random() < 0.5:
+            made = part(chance) if chance.random() < 0.7 else by_hand.report([_record(chance, 0), _record(chance, 1)])
     return bytes((target,)) + made
 
 
 def corpus() -> list[bytes]:
     """Inputs that are the same in every run: values of every type, and small payloads of `bombs`."""
     found = []
-    for number, serializer in ((IN_MSGPACK, MSGPACK), (IN_JSON, JSON)):
-        codec = type(serializer)(registry_of_samples())
+    for number, codec in ((IN_MSGPACK, MsgpackSerializer(REGISTRY)), (IN_JSON, JsonSerializer(REGISTRY))):
         for sample in SAMPLES:
             encoded = codec.encode(sample)
-            if len(encoded) <= MAX_INPUT // 16 and not isinstance(sample, (set, frozenset)):
+            if len(encoded) <= MAX_MUTATED // 16 and not isinstance(sample, (set, frozenset)):
                 found.append(bytes((number,)) + encoded)
+    found.append(bytes((HELLO,)) + OWN_BYTES.replace(b'"agent":"', b'"agent":["').replace(b'"}', b'"]}'))
+    found.append(bytes((HELLO,)) + b"[]")
     numbers = {"value": IN_MSGPACK, "error": IN_MSGPACK, "json": IN_JSON, "hello": HELLO, "metadata": METADATA}
     for bomb in bombs.BOMBS:
-        if bomb.way in numbers and len(payload := bomb.payload(10)) <= MAX_INPUT // 16:
+        if bomb.way in numbers and len(payload := bomb.payload(10)) <= MAX_MUTATED // 16:
             found.append(bytes((numbers[bomb.way],)) + payload)
     try:
         import numpy
@@ -249,6 +333,18 @@ def corpus() -> list[bytes]:
         return found
     arrays = [numpy.arange(6.0).reshape(2, 3), numpy.zeros(2, [("a", "<i4"), ("b", "U3", (2,))]), numpy.float32(1)]
     return found + [bytes((IN_MSGPACK,)) + MsgpackSerializer().encode(array) for array in arrays]
+
+
+def large(chance: random.Random) -> bytes:
+    """A payload of `bombs` of some 70 KiB, or what it makes of that."""
+    while True:
+        bomb = chance.choice(_LARGE_BOMBS)
+        payload = bomb.payload(3_000 if bomb.size == bombs.DEEP else 70_000)
+        if 1_000 < len(payload) < MAX_INPUT:
+            return bytes((IN_JSON if bomb.way == "json" else IN_MSGPACK,)) + payload
+
+
+_LARGE_BOMBS = [bomb for bomb in bombs.BOMBS if bomb.way in ("value", "error", "json") and callable(bomb.make)]
 
 
 # ---- mutation
@@ -307,4 +403,4 @@ def mutate(chance: random.Random, data: bytes, other: bytes) -> bytes:
         else:
             kind, length = chance.randrange(256), chance.choice(_NUMBERS)
             out[at:at] = HEADER.pack(kind, chance.choice((0, 1)), 0, chance.randrange(4), chance.randrange(4), length)
-    return bytes(out[:MAX_INPUT])
+    return bytes(out[: max(MAX_MUTATED, len(data))])

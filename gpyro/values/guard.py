@@ -87,17 +87,15 @@ _MAP: Final = {0xDE: 2, 0xDF: 4}
 # Runs of values of one byte are skipped at C speed; without that a list of small numbers would cost 100 ns an element.
 _SMALL: Final = re.compile(rb"[\x00-\x7f\xa0\xc0\xc2\xc3\xe0-\xff]+")
 # Runs of all values that hold no others and whose length stands in their first byte.
-_SCALARS: Final = re.compile(
-    b"(?:%s|%s)*+"
-    % (
-        rb"[\x00-\x7f\xc0\xc2\xc3\xe0-\xff]++",
-        b"|".join(
-            [rb"[\xcc\xd0].", rb"[\xcd\xd1]..", rb"[\xca\xce\xd2].{4}", rb"[\xcb\xcf\xd3].{8}", rb"\xa0"]
-            + [b"\\x%x.{%d}" % (0xA0 + length, length) for length in range(1, 32)]
-        ),
+_SCALARS: Final = b"(?:%s|%s)*+" % (
+    rb"[\x00-\x7f\xc0\xc2\xc3\xe0-\xff]++",
+    b"|".join(
+        [rb"[\xcc\xd0].", rb"[\xcd\xd1]..", rb"[\xca\xce\xd2].{4}", rb"[\xcb\xcf\xd3].{8}", rb"\xa0"]
+        + [b"\\x%x.{%d}" % (0xA0 + length, length) for length in range(1, 32)]
     ),
-    re.DOTALL,
 )
+_skip_scalars: Final = re.compile(_SCALARS, re.DOTALL).match
+_SMALL_CONTAINERS: Final = re.compile(_SCALARS + rb"([\x80-\x9f]*+)", re.DOTALL)
 # Runs in which a byte that begins a container does begin one, so that they can be counted at C speed: no length and no
 # code in them looks like it. A piece at a time, since it is copied.
 _PLAIN: Final = re.compile(
@@ -176,31 +174,21 @@ def count_containers(body: bytes, stop: int) -> int:
     """
     count = position = 0
     end = len(body)
-    scalars, plain = _SCALARS.match, _PLAIN.match
     while count <= stop:
-        position = scalars(body, position).end()  # type: ignore[union-attr]
-        if position >= end:
+        found = _SMALL_CONTAINERS.match(body, position)
+        first, position = found.span(1)  # type: ignore[union-attr]
+        if first < position:
+            count += position - first
+        elif position >= end:
             break
-        marker = body[position]
-        if marker <= 0x9F:
-            # Mostly one, or a few, which are counted here; a run of many is left to the expression.
-            few = position + 8
-            while 0x80 <= marker <= 0x9F and position < few:
-                count += 1
-                position += 1
-                marker = body[position] if position < end else 0
-            if position < few:
-                continue
-        elif marker in _SIZED:
-            width = _SIZED[marker]
+        elif (width := _SIZED.get(body[position])) is not None:
             position += 1 + width + int.from_bytes(body[position + 1 : position + 1 + width], "big")
-            continue
-        if (run := plain(body, position, position + _PIECE)) is not None:
+        elif (run := _PLAIN.match(body, position, position + _PIECE)) is not None:
             count += container_bound(run.group())
             position = run.end()
-        elif (found := _container(body, position)) is not None:
+        elif (other := _container(body, position)) is not None:
             count += 1
-            position = found[0]
+            position = other[0]
         else:
             break
     return count
@@ -268,9 +256,8 @@ def _container(body: bytes, position: int) -> tuple[int, int] | None:
     The size is 0 for all but extension values that hold a message; what that holds comes next.
     """
     end = len(body)
-    scalars = _SCALARS.match
     while True:
-        position = scalars(body, position).end()  # type: ignore[union-attr]
+        position = _skip_scalars(body, position).end()  # type: ignore[union-attr]
         if position >= end:
             return None
         marker = body[position]
