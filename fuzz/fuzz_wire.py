@@ -104,7 +104,8 @@ class Inputs:
         if self._corpus:
             return self._corpus.pop()
         chance = self._chance
-        pool = self._pools[chance.choice(_TURNS)]
+        # A proof takes as long as dozens of others.
+        pool = self._pools[chance.choice(_TURNS) if chance.random() > 0.002 else grammar.PROOF]
         data = chance.choice(pool)
         kind = chance.random()
         if kind > 0.998:

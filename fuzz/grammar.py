@@ -18,13 +18,14 @@ from typing import Any, NamedTuple
 import bombs
 import by_hand
 
+from gpyro import auth
 from gpyro.errors import RemoteError, SerializationError
 from gpyro.testing.samples import SAMPLES, registry_of_samples
 from gpyro.values import JsonSerializer, Limits, MsgpackSerializer, codes, register_class
 from gpyro.values.codes import RAW_CODES
 from gpyro.wire import metadata
 from gpyro.wire.frames import CREDIT_BODY, FLAG_METADATA, HEADER, MAGIC, MAX_ID, Kind, pack
-from gpyro.wire.hello import Hello
+from gpyro.wire.hello import SCRAM, Hello
 
 MAX_INPUT = 256 * 1024
 MAX_MUTATED = 64 * 1024
@@ -82,7 +83,19 @@ JSON = JsonSerializer(REGISTRY, LIMITS)
 OWN = Hello(calls=8, size=100_000, message=20_000, sessions=4)
 OWN_BYTES = OWN.to_bytes()
 
-FEED, HELLO, METADATA, IN_MSGPACK, IN_JSON, FRAMES = range(6)
+PROVING = dataclasses.replace(OWN, capabilities=(SCRAM,))
+SOMEBODY = auth.Identification.of(("user", "passphrase"))
+SECRETS = auth.Secrets(iterations=4096)  # the fewest that there may be
+
+# Ends in all their states.
+PLACES = [
+    *((False, step) for step in ("beginning", "magic", "deciding", "proving", "challenged", "established")),
+    *((True, step) for step in ("beginning", "magic", "proving", "proved", "refused", "established")),
+]
+BEGINNING = (PLACES.index((False, "beginning")), PLACES.index((True, "beginning")))
+ESTABLISHED = (PLACES.index((False, "established")), PLACES.index((True, "established")))
+
+FEED, HELLO, METADATA, IN_MSGPACK, IN_JSON, FRAMES, PROOF = range(7)
 """Numbers of the targets, in their order in `wire_targets.TARGETS`: the first byte of an input."""
 
 
@@ -275,8 +288,17 @@ _FOREIGN = (
     b"PYRO\x00\x05",
     b"SSH-2.0-x",
 )
-# Places for `wire_targets.connection`: both ends at the very beginning, and established.
-_BEGINNING, _ESTABLISHED = (0, 1), (6, 5)
+
+
+# Messages of a proof; NONCE stands for that of the end that they are for.
+_PROOFS = (
+    b"n,,n=%s,r=0123456789",
+    b"r=NONCE1234,s=QSXCR+Q6sek8bf92,i=4096%.0s",
+    b"r=NONCE1234,s=QSXCR+Q6sek8bf92,i=%.0s99999999",
+    b"c=biws,r=NONCE,p=dHzbZapWIk4jUhN+Ute9ytag9zjfMHgsqmmiz7AndVQ=%.0s",
+    b"v=6rriTRBi23WpRR/wtup+mMhUZUn/dB5nLTJRsQoRmqA=%.0s",
+    b"e=other-error%.0s",
+)
 
 
 def fresh(chance: random.Random, target: int) -> bytes:
@@ -286,9 +308,9 @@ def fresh(chance: random.Random, target: int) -> bytes:
         opening = pack(Kind.WELCOME if connecting else Kind.HELLO, body=OWN_BYTES)
         choices = (
             bytes((connecting, cuts)) + chance.choice(_FOREIGN) + chance.randbytes(20),
-            bytes((_BEGINNING[connecting], cuts)) + MAGIC + opening + frames(chance) * connecting,
-            bytes((_ESTABLISHED[connecting], cuts)) + frames(chance),
-            bytes((chance.randrange(16), cuts)) + frames(chance),
+            bytes((BEGINNING[connecting], cuts)) + MAGIC + opening + frames(chance) * connecting,
+            bytes((ESTABLISHED[connecting], cuts)) + frames(chance),
+            bytes((chance.randrange(len(PLACES)), cuts)) + frames(chance),
         )
         made = chance.choice(choices)
     elif target == HELLO:
@@ -304,6 +326,8 @@ def fresh(chance: random.Random, target: int) -> bytes:
     elif target == METADATA:
         fields: dict[str, Any] = {"chain": [chance.randbytes(8)], "a": {"b": [1, None, 2.5, "text"]}}
         made = metadata.prepend({key: fields[key] for key in chance.choice(([], ["chain"], ["chain", "a"]))}, b"body")
+    elif target == PROOF:
+        made = chance.choice(_PROOFS) % chance.choice((b"user", b"-", b"u=2Cx", b"\xc3\xbc", b""))
     elif target == FRAMES:
         made = bytes((chance.randrange(4), cuts)) + frames(chance)
     else:

@@ -12,8 +12,10 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from grammar import JSON, LARGE, LIMITS, MSGPACK, OWN, OWN_BYTES
+import grammar
+from grammar import JSON, LARGE, LIMITS, MSGPACK, OWN, OWN_BYTES, PROVING, SECRETS
 
+from gpyro.auth import AuthenticationError, Examination, Prover
 from gpyro.errors import SerializationError, WireError
 from gpyro.values import guard
 from gpyro.wire import metadata
@@ -43,21 +45,27 @@ class Broken(Exception):
 
 
 def connection(place: int) -> Connection:
-    """An end in one of its states."""
-    connecting = bool(place & 1)
-    made = Connection(connecting, OWN)
-    step = place >> 1 & 3
-    if step == 0:
+    """An end in one of its states: those of the accepting end first, which `grammar.PLACES` counts."""
+    number = place % len(grammar.PLACES)
+    connecting, step = grammar.PLACES[number]
+    made = Connection(connecting, PROVING)
+    if step == "beginning":
         return made
     made.feed(MAGIC)
-    if connecting and step == 2:
-        made.feed(pack(Kind.WELCOME, body=OWN_BYTES))
-    elif connecting and step == 3:
-        made.feed(pack_text(Kind.REFUSED, 1, "no"))
-    elif step >= 2:
-        made.feed(pack(Kind.HELLO, body=OWN_BYTES))
-        if step == 3 or place & 8:
+    if step == "magic":
+        return made
+    if not connecting:
+        made.feed(pack(Kind.HELLO, body=(PROVING if step == "proving" else OWN).to_bytes()))
+        if step == "challenged":
+            made.authenticate("challenge")
+        elif step == "established":
             made.welcome(OWN)
+    elif step == "refused":
+        made.feed(pack_text(Kind.REFUSED, 1, "no"))
+    elif step == "established":
+        made.feed(pack(Kind.WELCOME, body=OWN_BYTES))
+    else:
+        made.feed(pack(Kind.AUTHENTICATE, body=b"challenge") * (2 if step == "proved" else 1))
     return made
 
 
@@ -121,7 +129,7 @@ def fuzz_feed(data: bytes) -> object:
             or max(call_id, session_id) > MAX_ID
         ):
             raise Broken(f"an impossible frame of kind {kind}")
-    return place & 15, tuple(sorted({frame[0] for frame in frames})), _bare(error)
+    return place % len(grammar.PLACES), tuple(sorted({frame[0] for frame in frames})), _bare(error)
 
 
 def fuzz_hello(data: bytes) -> object:
@@ -182,7 +190,7 @@ def fuzz_frames(data: bytes) -> object:
     if len(data) < 2:
         return None
     serializer = JSON if data[0] & 2 else MSGPACK
-    frames, error = _feed(5 if data[0] & 1 else 6, pieces(data[2:], data[1]))
+    frames, error = _feed(grammar.ESTABLISHED[data[0] & 1], pieces(data[2:], data[1]))
     window = Window(3, 1000)
     return tuple(_content(serializer, window, frame) for frame in frames), _bare(error)
 
@@ -215,6 +223,29 @@ def _content(serializer: Any, window: Window, frame: Frame) -> object:
     return kind
 
 
+def fuzz_proof(data: bytes) -> object:
+    """A message of a proof, as each of those that it can be, at either end."""
+    prover = Prover(grammar.SOMEBODY)
+    first = prover.first()
+    examination = Examination(SECRETS, first.encode())
+    nonce = examination.challenge.partition("r=")[2].partition(",")[0]
+    at_server, at_client = (data.replace(b"NONCE", part.encode()) for part in (nonce, first.rpartition("r=")[2]))
+    outcomes: list[object] = []
+    for step in (
+        lambda: Examination(SECRETS, data).challenge,
+        lambda: examination.take(at_server) or examination.proves([SECRETS.keys(grammar.SOMEBODY.passphrase)]),
+        lambda: prover.answer(at_client),
+        lambda: prover.check(data),
+    ):
+        try:
+            outcomes.append(type(step()).__name__)
+        except AuthenticationError as error:
+            outcomes.append(_bare(str(error)))
+    if examination.confirmation:
+        raise Broken("a proof without the passphrase")
+    return tuple(outcomes)
+
+
 _VARYING = re.compile(r"0x[0-9a-f]+|\d+|'[^']*'|\"[^\"]*\"|\\x..")
 
 
@@ -230,6 +261,7 @@ TARGETS: list[Callable[[bytes], object]] = [
     fuzz_msgpack,
     fuzz_json,
     fuzz_frames,
+    fuzz_proof,
 ]
 
 

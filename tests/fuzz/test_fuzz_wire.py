@@ -46,8 +46,9 @@ def test_the_same_seed_makes_the_same_inputs():
 
 def test_valid_inputs_reach_every_target():
     chance = random.Random(7)
-    inputs = [*grammar.corpus(), *(grammar.fresh(chance, target) for target in range(6) for _ in range(100))]
-    outcomes = [wire_targets.one_input(data) for data in inputs]
+    counts = {target: 10 if target == grammar.PROOF else 100 for target in range(len(wire_targets.TARGETS))}
+    made = [grammar.fresh(chance, target) for target, count in counts.items() for _ in range(count)]
+    outcomes = [wire_targets.one_input(data) for data in [*grammar.corpus(), *made]]
     assert {number for number, _ in outcomes} == set(range(len(wire_targets.TARGETS)))
     frames = {outcome[1] for number, outcome in outcomes if number == 0}
     assert len(frames) > 20
@@ -55,10 +56,10 @@ def test_valid_inputs_reach_every_target():
     assert {"list", "dict", "tuple", "Point", "ValueError", "Decimal", "ndarray"} <= values
 
 
-@pytest.mark.parametrize("target", range(6))
+@pytest.mark.parametrize("target", range(len(wire_targets.TARGETS)))
 def test_mutations_keep_the_target_and_stay_bounded(target):
     chance = random.Random(target)
-    for _ in range(500):
+    for _ in range(200):
         data = grammar.mutate(chance, grammar.fresh(chance, target), grammar.fresh(chance, 0))
         assert data[:1] == bytes((target,))
         assert len(data) <= grammar.MAX_INPUT
@@ -69,7 +70,7 @@ def test_a_finding_is_kept_and_can_be_run_again(monkeypatch, capsys):
     def broken(data):
         raise IndexError("found")
 
-    monkeypatch.setattr(wire_targets, "TARGETS", [broken] * 6)
+    monkeypatch.setattr(wire_targets, "TARGETS", [broken] * 7)
     assert fuzz_wire.fuzz(0, 10, 1) == 1
     (path,) = fuzz_wire.CRASHES.iterdir()
     out = capsys.readouterr().out
@@ -77,7 +78,7 @@ def test_a_finding_is_kept_and_can_be_run_again(monkeypatch, capsys):
     assert path.read_bytes().hex() in out.split()
     assert fuzz_wire.main([str(path)]) == 1
     assert fuzz_wire.main(["--hex", path.read_bytes().hex()]) == 1
-    monkeypatch.setattr(wire_targets, "TARGETS", [lambda data: None] * 6)
+    monkeypatch.setattr(wire_targets, "TARGETS", [lambda data: None] * 7)
     assert fuzz_wire.main([str(path)]) == 0
 
 
@@ -106,12 +107,15 @@ def fail(*arguments):
         ("fuzz_msgpack", wire_targets.MSGPACK, "decode", fail),
         ("fuzz_json", wire_targets.JSON, "decode", fail),
         ("fuzz_frames", wire_targets.Window, "give", fail),
+        ("fuzz_proof", wire_targets.Prover, "answer", fail),
     ],
 )
 def test_every_target_notices_what_is_wrong(name, owner, attribute, harmful, monkeypatch):
     target = next(target for target in wire_targets.TARGETS if target.__name__ == name)
     chance = random.Random(1)
-    inputs = [grammar.fresh(chance, wire_targets.TARGETS.index(target))[1:] for _ in range(100)]
+    inputs = [
+        grammar.fresh(chance, wire_targets.TARGETS.index(target))[1:] for _ in range(100 if name != "fuzz_proof" else 5)
+    ]
 
     def run():
         for data in inputs:
