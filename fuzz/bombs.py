@@ -67,7 +67,7 @@ READERS: dict[str, Callable[[bytes], Any]] = {
     "value": MSGPACK.decode,
     "error": MSGPACK.decode_error,
     "json": JSON.decode,
-    "hello": Hello.from_bytes.__wrapped__,  # type: ignore[attr-defined]  # what it remembers would be free the next time
+    "hello": Hello.from_bytes.__wrapped__,  # what it remembers would be free the next time
     "metadata": metadata.split,
 }
 

@@ -12,7 +12,7 @@ import itertools
 import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from peer import Peer
 
@@ -171,7 +171,7 @@ class Level:
     members: dict[str, str] = field(default_factory=dict)
     marked: set[str] = field(default_factory=set)
     oneway: set[str] = field(default_factory=set)
-    declares: bool | set[str] | None = None
+    declares: Literal[True] | set[str] | None = None
     answers: bool = False
     slots: list[str] | None = None
 

@@ -167,7 +167,7 @@ def error(chance: random.Random) -> BaseException:
         members = [chance.choice((ValueError(1), AppError(2), CodedError((3,)))) for _ in range(chance.randrange(1, 4))]
         return ExceptionGroup("group", [*members, members[0]])
     errors = [ValueError("text", 1), KeyError("k"), OSError(2, "no", "file"), AppError(3), CodedError(4)]
-    errors += [UnicodeDecodeError("utf-8", b"\xff", 0, 1, "bad"), ImportError("m", name="n")]  # type: ignore[list-item]
+    errors += [UnicodeDecodeError("utf-8", b"\xff", 0, 1, "bad"), ImportError("m", name="n")]
     errors += [RemoteError("no.Such", "text", {"a": 1}), SerializationError("text", "path")]
     errors += [SyntaxError("bad", ("file", 1, 2, "text", 1, 4)), StopIteration(1)]
     found = chance.choice(errors)
@@ -266,7 +266,7 @@ def frames(chance: random.Random) -> bytes:
     out = b""
     for _ in range(chance.randrange(1, 8)):
         kind = chance.choice(_USUAL) if chance.random() < 0.9 else chance.choice([*Kind, 0x00, 0x7F])
-        limit = _LIMITS.get(kind, 400)  # type: ignore[call-overload]
+        limit = _LIMITS.get(kind, 400)
         content = chance.choice((b"", bytes(8), b"obj", b"\x06why", OWN_BYTES, chance.randbytes(limit)))[:limit]
         flags = chance.choice((0, 0, 0, 1, 2, 0x80, 0xFF))
         if kind in _WITH_VALUES and chance.random() < 0.8:

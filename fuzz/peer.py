@@ -113,7 +113,7 @@ class Peer:
     def __init__(self, sock: Any, connecting: bool = True, serializer: str = "msgpack") -> None:
         self.sock = sock
         self.codec = serializer_by_name(serializer)
-        grants = {} if connecting else {"calls": 1024, "size": 16 << 20, "sessions": 1000}
+        grants: dict[str, Any] = {} if connecting else {"calls": 1024, "size": 16 << 20, "sessions": 1000}
         self.wire = Connection(connecting, Hello(serializers=(serializer,), **grants))
         self._frames: list[Frame] = []
 

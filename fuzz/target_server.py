@@ -9,7 +9,6 @@ import gc
 import os
 import resource
 import signal
-import sys
 import tracemalloc
 from pathlib import Path
 from typing import Any
@@ -117,4 +116,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()
