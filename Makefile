@@ -11,7 +11,7 @@ READY := $(VENV)/.stamp-test
 READY_DEV := $(VENV)/.stamp-dev
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint types bench clean
+.PHONY: help setup demo test lint types bench hostile clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1	\2/p' $(MAKEFILE_LIST)
@@ -33,6 +33,9 @@ types: $(READY_DEV) ## check the types
 
 bench: $(READY) ## measure speed and memory beside a bare gevent echo server
 	@$(BIN)/python benchmarks/core.py
+
+hostile: $(READY) ## throw damaged bytes and bad peers at it, a hundredth of the full counts
+	@$(BIN)/python benchmarks/hostile.py --scale 0.01 --rounds 2
 
 clean: ## remove .venv and everything that was generated
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -40,3 +40,55 @@ def table(rows: list[Row]) -> str:
         "| " + " | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) + " |" for line in cells
     ]
     return "\n".join([lines[0], "|" + "|".join("-" * (width + 2) for width in widths) + "|", *lines[1:]])
+
+
+@dataclass
+class Measure:
+    """One line of a table of reliability: a number, and what it should be.
+
+    Attributes:
+        id: the row that it belongs to.
+        what: what is measured.
+        value: the number, or a text.
+        unit: its unit.
+        target: what it should be, for people; empty where it is only told.
+        passed: whether it is; None where it is only told.
+        numbers: more of it, for programs.
+    """
+
+    id: str
+    what: str
+    value: float | str
+    unit: str = ""
+    target: str = ""
+    passed: bool | None = None
+    numbers: dict[str, Any] = field(default_factory=dict)
+
+
+def shown(value: float) -> str:
+    """A number with as many digits as matter."""
+    return f"{value:,.0f}" if value == int(value) or abs(value) >= 1000 else f"{value:,.3g}"
+
+
+def at_most(id_: str, what: str, value: float, unit: str, limit: float, **numbers: Any) -> Measure:
+    """A number that should be no larger than `limit`."""
+    return Measure(id_, what, value, unit, f"at most {shown(limit)}", value <= limit, numbers)
+
+
+def at_least(id_: str, what: str, value: float, unit: str, limit: float, **numbers: Any) -> Measure:
+    """A number that should be no smaller than `limit`."""
+    return Measure(id_, what, value, unit, f"at least {shown(limit)}", value >= limit, numbers)
+
+
+def measures(found: list[Measure]) -> str:
+    """The measures as a Markdown table."""
+    verdicts = {True: "pass", False: "FAIL", None: ""}
+    cells = [("row", "what", "value", "unit", "target", "")]
+    for one in found:
+        value = one.value if isinstance(one.value, str) else shown(one.value)
+        cells.append((one.id, one.what, value, one.unit, one.target, verdicts[one.passed]))
+    widths = [max(len(line[column]) for line in cells) for column in range(len(cells[0]))]
+    lines = [
+        "| " + " | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) + " |" for line in cells
+    ]
+    return "\n".join([lines[0], "|" + "|".join("-" * (width + 2) for width in widths) + "|", *lines[1:]])

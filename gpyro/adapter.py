@@ -6,8 +6,10 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 import gevent
+from greenlet import getcurrent
 
 from gpyro.errors import ConnectionDeniedError, ProtocolError, TimeoutError
+from gpyro.net.hub import hub_state
 
 if TYPE_CHECKING:
     from gpyro.proxy import DynamicProxy
@@ -30,6 +32,8 @@ class PYROAdapter:
     def rebindURI(self, tries: int = sys.maxsize, wait: float = 1) -> None:
         """Connect again to where the proxy points, as after a ConnectionClosedError; the failed call is not repeated.
 
+        A connection to there that other proxies have is good enough, unless it is known to be lost.
+
         Args:
             tries: how often at most.
             wait: seconds in between.
@@ -39,6 +43,7 @@ class PYROAdapter:
             ConnectionDeniedError: the server is there and refuses.
         """
         self._proxy._release()
+        self._hear_of_losses()
         last: ProtocolError | None = None
         for left in range(tries - 1, -1, -1):
             try:
@@ -58,6 +63,13 @@ class PYROAdapter:
         """Point the proxy elsewhere and connect. Raises as a call does that cannot connect."""
         self._proxy.URI = URI
         self._proxy._remote.connect(self._deadline())
+
+    def _hear_of_losses(self) -> None:
+        """Let the loop see the end of connections, as it could not in a program that was busy elsewhere until now."""
+        state = hub_state()
+        if getcurrent() is not state.hub:  # from there, connecting is an error anyway
+            state.poll()
+            gevent.sleep(0)  # the timer may have come before the others that were due with it
 
     def _deadline(self) -> float | None:
         return self._proxy._remote.handed_on()[0]

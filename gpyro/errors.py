@@ -12,9 +12,11 @@
     └── ProtocolError                  the peer or the way to it; *verdicts* on a call stand below it
         ├── WireError                  bytes that break the rules of docs/wire.md (the peer's fault)
         ├── NotSentError               verdict: the call never left; it is safe to repeat it
+        │   └── ConnectionLostError    the same, because an established connection was lost
         ├── CallRefusedError           verdict: the server did not start the call (busy, draining, cancelled)
         ├── ConnectionDeniedError      verdict: the server refused the connection; args = (reason text,)
         └── ConnectionClosedError      an established connection was lost
+            ├── ConnectionLostError    see above: it is both
             ├── MaybeExecutedError     verdict: lost after sending; the call may have run
             └── TimeoutError           verdict: the deadline passed; see `phase` and `may_have_run`
 
@@ -133,6 +135,10 @@ class ConnectionDeniedError(ProtocolError):
 
 class ConnectionClosedError(ProtocolError):
     """An established connection was lost."""
+
+
+class ConnectionLostError(NotSentError, ConnectionClosedError):
+    """An established connection was lost before the call left: it is safe to repeat it."""
 
 
 class MaybeExecutedError(ConnectionClosedError):

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from ipaddress import ip_address
+from socket import SOCK_STREAM
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from gevent import monkey
+from gevent.socket import getaddrinfo
 
 from gpyro.constants import INTERNAL_DAEMON_GUID
 from gpyro.dispatch import Dispatcher
 from gpyro.errors import DaemonError
 from gpyro.guid import getGUID
 from gpyro.instances import MODES
-from gpyro.logs import log
+from gpyro.logs import Log
 from gpyro.net.channel import Channel
 from gpyro.net.hub import HubState
 from gpyro.net.listener import Listener
@@ -23,6 +26,7 @@ from gpyro.reaping import Reaper
 from gpyro.servant import DaemonServant
 from gpyro.settings import Settings
 from gpyro.tls import LocalStorage, getLocalStorage
+from gpyro.uri import is_unix
 
 if TYPE_CHECKING:
     from gpyro.hub_daemon import Daemon
@@ -77,8 +81,6 @@ class ObjectHost:
             raise DaemonError(f"{type(obj).__name__}.__init__ did not call ObjBase.__init__")
         wanted = obj.GUID() if isinstance(obj, ObjBase) else ""
         uri = self._enter(obj, name, wanted, lambda guid: self._dispatcher.add(guid, name, obj))
-        if name is not None:
-            log.info("%r is connected as %r, but no name server is in use", type(obj).__name__, name)
         if isinstance(obj, ObjBase):
             obj.setPyroDaemon(cast("Daemon", self))
         return uri
@@ -135,6 +137,11 @@ class ObjectHost:
             else:
                 self._ids[id(obj)] = guid
                 add(guid)
+        if name is not None:
+            # For who traces warnings, as Pyro 3 did. Beside PYROLOC URIs a name server is not needed, so it is none of
+            # the warnings that everybody is shown.
+            kind = obj.__name__ if isinstance(obj, type) else type(obj).__name__
+            Log.warn("gpyro", f"{kind!r} is connected as {name!r}, but no name server is in use")
         return uri
 
     def _add(self, guid: str, name: str | None, obj: Any) -> None:
@@ -200,6 +207,28 @@ class ObjectHost:
 
     def _uri(self, guid: str) -> PyroURI:
         return PyroURI(self.hostname, guid, self.port, self.protocol)
+
+    def validateHostnameAndIP(self) -> str | None:
+        """Look up what URIs say as host.
+
+        Returns:
+            None if that is an address of the network; a warning, which is in the system log, too, if it leads each
+            machine to itself.
+
+        Raises:
+            OSError: there is no such host.
+        """
+        if is_unix(self.hostname):
+            where = "is a Unix socket"
+        else:
+            found = [str(entry[4][0]) for entry in getaddrinfo(self.hostname, self.port, type=SOCK_STREAM)]
+            looped = [address for address in found if ip_address(address.partition("%")[0]).is_loopback]
+            if not looped:
+                return None
+            where = f"is the loopback address {looped[0]}" if self.hostname != looped[0] else "is a loopback address"
+        warning = f"URIs of this daemon are of no use on other machines: {self.hostname} {where}"
+        Log.warn("gpyro", warning)
+        return warning
 
     def ResolvePYROLOC(self, name: str) -> str:
         """The id of the object that was connected under this name. Raises NamingError if there is none."""

@@ -17,6 +17,7 @@ from gpyro.context import handed_on, keep_received, with_deadline
 from gpyro.errors import (
     CallRefusedError,
     ConnectionDeniedError,
+    ConnectionLostError,
     MaybeExecutedError,
     NotSentError,
     ProtocolError,
@@ -330,7 +331,8 @@ class RemoteObject:
                 if session is not None:
                     _catch_up(session.channel)
                 if session is None or not session.channel.usable:
-                    session = self.sessions[thread] = self._begin(state.part(ChannelTable), deadline)
+                    begin = self._begin if session is None else self._begin_again
+                    session = self.sessions[thread] = begin(state.part(ChannelTable), deadline)
                 return session
             except (NotSentError, ConnectionDeniedError) as error:
                 line.close(error)  # what holds for this call holds for those that came while it tried
@@ -376,7 +378,16 @@ class RemoteObject:
                 if self.made_for.protocol == "PYROLOC":
                     self.uri.init(self.made_for.address, object_id, self.made_for.port, "PYRO")
                 return ClientSession(channel, channel.open_session(object_id.encode("ascii")))
-        raise NotSentError(f"connection lost: {reason}")
+        raise ConnectionLostError(f"connection lost: {reason}")
+
+    def _begin_again(self, table: ChannelTable, deadline: float | None) -> ClientSession:
+        """A new session in place of one that was lost."""
+        try:
+            return self._begin(table, deadline)
+        except ConnectionLostError:
+            raise
+        except NotSentError as error:
+            raise ConnectionLostError(*error.args) from error.__cause__
 
     def _locate(self, channel: Channel, name: str, deadline: float | None) -> str:
         """Ask the daemon for the id of the object that has this name."""
@@ -391,7 +402,7 @@ class RemoteObject:
         except TimeoutError:
             raise self._too_late() from None
         except MaybeExecutedError as error:  # the question may have been, but the call was not
-            raise NotSentError(*error.args) from None
+            raise ConnectionLostError(*error.args) from None
         finally:
             session.close()
 

@@ -11,6 +11,9 @@ from gpyro.constants import TRACEBACK_ATTRIBUTE
 REMOTE_HEADER: Final = " +--- This exception occured remotely (Pyro) - Remote traceback:"
 REMOTE_FOOTER: Final = " +--- End of remote traceback"
 
+MAX_NOTE: Final = 100_000
+"""Characters of a remote traceback in a note; each becomes up to four, and a line takes some more."""
+
 CONTROL: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 """Characters that a terminal would obey."""
 
@@ -18,12 +21,27 @@ CONTROL: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 def remote_note(lines: Sequence[str]) -> str:
     """Frame the lines of a remote traceback as the text of an exception note.
 
-    Control characters are written out: the lines are the peer's, and a terminal would obey them.
+    Control characters are written out: the lines are the peer's, and a terminal would obey them. Of more than
+    `MAX_NOTE` characters only the end is there, which says what was raised.
     """
     framed = [REMOTE_HEADER]
-    for line in "\n".join(line.removesuffix("\n") for line in lines).split("\n"):
+    for line in _the_end(lines).split("\n"):
         framed.append(" | " + CONTROL.sub(lambda found: ascii(found.group())[1:-1], line))
     return "\n".join([*framed, REMOTE_FOOTER])
+
+
+def _the_end(lines: Sequence[str]) -> str:
+    """The last lines, as far as they fit."""
+    parts: list[str] = []
+    room = MAX_NOTE
+    for line in reversed(lines):
+        text = line.removesuffix("\n")
+        if len(text) >= room:
+            parts += [text[len(text) - room :], "... (what came before is left out)"]
+            break
+        room -= len(text) + 1
+        parts.append(text)
+    return "\n".join(reversed(parts))
 
 
 def attach_remote_traceback(exc: BaseException, lines: Sequence[str]) -> None:

@@ -84,7 +84,7 @@ class Rounds:
             if socket is not None:
                 socket.quiet()
                 # A watcher that was made in this turn counts only from the loop's next look at the descriptors.
-                self._poll()
+                self._state.poll()
                 socket.end_round(handled or self._handled)
 
     def _check_greenlet(self) -> None:
@@ -97,7 +97,7 @@ class Rounds:
             self._interruptible = True
         try:
             if timeout is not None and timeout <= 0:
-                self._poll()
+                self._state.poll()
                 gevent.sleep(0)  # the timer may have come before the others that were due with it
             else:
                 self._woken.wait(timeout)
@@ -109,21 +109,12 @@ class Rounds:
             self._interrupted = False
             raise KeyboardInterrupt
 
-    def _poll(self) -> None:
-        """Have the loop look for input and output once, which `gevent.sleep(0)` would not."""
-        timer = self._state.loop.timer(0)
-        try:
-            self._state.hub.wait(timer)
-        finally:
-            timer.stop()
-            timer.close()
-
     def socket(self) -> LoopSocket:
         """What a foreign loop is to wait for. From now on each round leaves it ready for the next."""
         if self._socket is None:
             self._socket = LoopSocket(self._state)
             self.expect()
-            self._poll()
+            self._state.poll()
             self._socket.end_round(False)
         self._socket.embedded = self.embedded
         return self._socket

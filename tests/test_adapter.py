@@ -9,10 +9,10 @@ import pytest
 
 import gpyro
 from gpyro import core
-from gpyro.errors import ConnectionDeniedError, NotSentError, TimeoutError, URIError
+from gpyro.errors import ConnectionDeniedError, NotSentError, PyroError, TimeoutError, URIError
 from tests.programs import program
 from tests.relay import relayed
-from tests.support import eventually, serving
+from tests.support import eventually, python_process, serving
 
 
 class Thing(core.ObjBase):
@@ -177,3 +177,33 @@ def test_the_recipe_for_a_server_that_is_restarted():
         calling.get(timeout=20)
         assert answers == [0, 1, 2]
         proxy._release()
+
+
+def test_rebinduri_hears_of_a_loss_for_which_the_loop_had_no_turn():
+    with program(SERVER, "0") as server:
+        proxy = core.getProxyForURI(server.line())
+        assert proxy.echo(1) == 1
+        port = str(proxy.URI.port)
+        server.process.kill()
+        server.process.wait()  # nothing of gevent's
+        with python_process(SERVER, port) as again:
+            assert again.stdout.readline() == f"{proxy.URI}\n"
+            assert proxy.adapter.connected(), "the loop has not turned"
+            proxy.adapter.rebindURI(tries=1)
+            assert proxy.echo(2) == 2
+            proxy._release()
+
+
+def test_rebinduri_from_the_hub_says_that_it_cannot_wait():
+    proxy = core.getProxyForURI(f"PYRO://127.0.0.1:{free_port()}/x")
+    raised = []
+
+    def callback():
+        try:
+            proxy.adapter.rebindURI()
+        except PyroError as error:
+            raised.append(str(error))
+
+    gevent.get_hub().loop.run_callback(callback)
+    eventually(lambda: raised)
+    assert "from the hub" in raised[0]

@@ -18,6 +18,7 @@ from gpyro import core
 from gpyro.errors import (
     CallRefusedError,
     ConnectionClosedError,
+    ConnectionLostError,
     MaybeExecutedError,
     NamingError,
     NotSentError,
@@ -361,7 +362,10 @@ class Letting(core.ObjBase):
         return inner.work()
 
 
-VERDICTS = [ProtocolError, NotSentError, CallRefusedError, ConnectionClosedError, MaybeExecutedError, TimeoutError]
+VERDICTS = [
+    *(ProtocolError, NotSentError, CallRefusedError, ConnectionClosedError),
+    *(ConnectionLostError, MaybeExecutedError, TimeoutError),
+]
 
 
 @pytest.mark.parametrize("verdict", VERDICTS)

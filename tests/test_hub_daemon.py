@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import gc
-import logging
 import pickle
 import socket
 import weakref
@@ -167,6 +166,20 @@ def test_publishhost_is_what_uris_say(configured):
         make(publishhost="ho/st")
 
 
+def test_whether_what_uris_say_leads_here_from_elsewhere(tmp_path, configured):
+    configured(PYRO_TRACELEVEL=2, PYRO_LOGFILE=str(tmp_path / "log"))
+    with make() as daemon, make(publishhost="192.0.2.1") as numbered, make(publishhost="no-such-host.invalid") as wrong:
+        warning = daemon.validateHostnameAndIP()
+        assert warning.endswith("of no use on other machines: 127.0.0.1 is a loopback address")
+        assert warning in (tmp_path / "log").read_text()
+        assert numbered.validateHostnameAndIP() is None
+        with pytest.raises(socket.gaierror):
+            wrong.validateHostnameAndIP()
+    with make(publishhost="localhost") as named, make(host=f"./u:{tmp_path}/socket") as unix:
+        assert "localhost is the loopback address " in named.validateHostnameAndIP()
+        assert "is a Unix socket" in unix.validateHostnameAndIP()
+
+
 def test_positional_arguments_are_pyro_3s(configured):
     daemon = core.Daemon("PYRO", "127.0.0.1", 0, 1, "public.example")
     assert (daemon.protocol, daemon.hostname) == ("PYRO", "public.example")
@@ -244,13 +257,17 @@ def test_a_name_belongs_to_one_object():
         assert len(daemon.getRegistered()) == 2
 
 
-def test_named_connects_without_name_server_are_logged(caplog):
+def test_named_connects_without_name_server_are_in_the_system_log(tmp_path, configured, caplog):
+    log = tmp_path / "log"
+    configured(PYRO_LOGFILE=str(log))
     obj = Thing()
-    with caplog.at_level(logging.INFO, "gpyro"), serving(obj, "name") as daemon:
-        assert "no name server" in caplog.text
-        caplog.clear()
+    with serving(obj, "quiet") as daemon:
+        configured(PYRO_TRACELEVEL=2)
         daemon.connect(Thing())
-        assert not caplog.records
+        daemon.connect(Thing(), "told")
+        (line,) = log.read_text().splitlines()
+        assert line.endswith("** WARN ** gpyro ** 'Thing' is connected as 'told', but no name server is in use")
+        assert not caplog.records, "and shown to nobody else"
 
 
 @pytest.mark.parametrize(

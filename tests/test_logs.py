@@ -427,7 +427,7 @@ def test_what_a_daemon_says_is_in_the_system_log(config: Config, caplog: pytest.
         with contextlib.suppress(AttributeError):
             core.getProxyForURI(uri_of(daemon, obj)).nonesuch()
     text = "\n".join(lines(config))
-    assert "** NOTE ** gpyro ** 'Fails' is connected as 'fails'" in text
+    assert "** WARN ** gpyro ** 'Fails' is connected as 'fails'" in text
     assert re.search(
         r"worker-\d+\] \*\* WARN \*\* gpyro\.dispatch \*\* call \d+ of .* raised ZeroDivisionError\n", text
     )

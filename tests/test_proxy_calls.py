@@ -13,6 +13,7 @@ from gpyro import core
 from gpyro.errors import (
     CallRefusedError,
     ConnectionClosedError,
+    ConnectionLostError,
     MaybeExecutedError,
     NotSentError,
     ProtocolError,
@@ -287,6 +288,27 @@ def test_nobody_listens():
             proxy.echo(1)
         assert isinstance(raised.value, ProtocolError)  # Pyro 3's class for it
         assert not raised.value.may_have_run
+
+
+def test_a_connection_that_was_lost_and_cannot_be_made_again():
+    obj = Thing()
+    with serving(obj) as daemon:
+        proxy, other = daemon.getProxyForObj(obj), daemon.getProxyForObj(obj)
+        proxy.echo(1)
+        other.echo(1)
+        other._release()
+    eventually(lambda: not proxy.adapter.connected())
+    with pytest.raises(ConnectionLostError, match=r"connection failed: .*refused") as raised:
+        proxy.echo(2)
+    # It is what a program catches that knows of lost connections, and what one does that wants to repeat calls.
+    assert isinstance(raised.value, NotSentError)
+    assert isinstance(raised.value, ConnectionClosedError)
+    assert not raised.value.may_have_run
+    # Once that is told, and without a connection that could have been lost, it is just not made.
+    for unconnected in (proxy, other):
+        with pytest.raises(NotSentError, match="connection failed") as raised:
+            unconnected.echo(3)
+        assert not isinstance(raised.value, ConnectionClosedError)
 
 
 def test_the_line_is_cut_during_calls(lined):

@@ -298,14 +298,14 @@ def test_what_is_handled_in_the_last_look_of_a_round_is_still_told_of(driven):
     daemon.start()
     (sock,) = daemon.getServerSockets()
     rounds = daemon._rounds
-    look = rounds._poll
+    look = rounds._state.poll
 
     def poll():
         look()
         rounds._on_activity()  # a request arrived
 
     daemon.handleRequests(0)
-    rounds._poll = poll
+    rounds._state.poll = poll
     daemon.handleRequests(0.001)
-    del rounds._poll
+    del rounds._state.poll
     assert select.select([sock.event], [], [], 0)[0]

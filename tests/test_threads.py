@@ -258,6 +258,70 @@ def test_a_daemon_cannot_run_in_two_threads():
     assert "another thread" in out
 
 
+@pytest.mark.parametrize("loop", ["libev-cext", "libuv-cffi"])
+@pytest.mark.parametrize("base", ["ObjBase", "SynchronizedObjBase"])
+def test_two_daemons_in_two_threads_call_each_other_at_the_same_time(loop, base):
+    """In both directions, each call with others inside it that go back and forth."""
+    out = run(
+        """
+    class Player(getattr(core, sys.argv[1])):
+        def __init__(self):
+            super().__init__()
+            self.threads = set()
+        def play(self, left):
+            self.threads.add(threading.get_ident())
+            gevent.sleep(0)
+            if not left:
+                return []
+            return [threading.current_thread().name, *self.other.play(left - 1)]
+        def hit(self, left):
+            return self.side.play(left)
+    class Side(core.ObjBase):
+        def play(self, left):
+            gevent.sleep(0)
+            return [threading.current_thread().name, *(self.back.play(left - 1) if left else [])]
+    synchronized = sys.argv[1] == "SynchronizedObjBase"
+    daemons = [core.Daemon(port=0, norange=1) for _ in range(2)]
+    players, sides = [Player() for _ in daemons], [Side() for _ in daemons]
+    for daemon, player, side in zip(daemons, players, sides):
+        daemon.connect(player)
+        daemon.connect(side)
+    for here, there in ((0, 1), (1, 0)):
+        players[here].other = players[there].getProxy()
+        players[here].side = sides[there].getProxy()
+        sides[here].back = sides[there].getProxy()
+    served = [threading.Thread(target=daemon.requestLoop, name=str(n)) for n, daemon in enumerate(daemons)]
+    for one in served:
+        one.start()
+    proxies = [player.getProxy() for player in players]
+    got, failed = [], []
+    def work(number):
+        # A synchronized object cannot be come back to, so there the sides do it.
+        call = proxies[number].hit if synchronized else proxies[number].play
+        names = [str((number + step) % 2) for step in range(8)]
+        expected = [*names[1:], names[0]] if synchronized else names[:7]
+        for _ in range(20):
+            answers = [gevent.spawn(call, 7) for _ in range(5)]
+            for answer in answers:
+                got.append(answer.get(timeout=20) == expected)
+    callers = [thread(work, number) for number in (0, 1) for _ in range(2)]
+    for one in callers:
+        one.join(60)
+    print(len(got), all(got))
+    print(sorted(len(player.threads) for player in players))
+    for daemon in daemons:
+        daemon.shutdown()
+    for one in served:
+        one.join(10)
+        assert not one.is_alive()
+    """,
+        base,
+        environment={"GEVENT_LOOP": loop},
+    )
+    # Whoever calls, an object runs in the thread of its daemon.
+    assert out == f"400 True\n{[0, 0] if base == 'SynchronizedObjBase' else [1, 1]}\n"
+
+
 def test_many_daemons_in_threads_one_after_the_other_leave_no_descriptor():
     out = run(
         """

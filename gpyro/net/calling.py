@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from greenlet import getcurrent
 
 from gpyro.errors import (
+    ConnectionLostError,
     MaybeExecutedError,
     NotSentError,
     ProtocolError,
@@ -189,7 +190,7 @@ class CallingStream(FrameStream):
                 f"a call of {size} bytes is over the {self.peer_limit} that the peer takes (PYRO_MAX_MESSAGE)"
             )
         if not self.usable:
-            raise NotSentError(f"connection lost: {self.reason}")
+            raise ConnectionLostError(f"connection lost: {self.reason}")
         turnstile = self._calls_waiting
         if turnstile is None:
             turnstile = self._calls_waiting = Turnstile(self.hub, self._call_may_go)
@@ -206,7 +207,7 @@ class CallingStream(FrameStream):
             if turnstile is not None:
                 turnstile.passed()
             if not self.usable:  # it ended in the moment when this call's turn came
-                raise NotSentError(f"connection lost: {self.reason}")
+                raise ConnectionLostError(f"connection lost: {self.reason}")
             raise NotSentError("the proxy was released before the call could be sent")
         self.window.take(size)
         return turnstile
@@ -232,9 +233,9 @@ class CallingStream(FrameStream):
             NotSentError: the channel is closed.
         """
         if not self.usable or self.opened is None:
-            raise NotSentError(
-                f"connection lost: {self.reason}" if self.opened is not None else "the peer serves no calls"
-            )
+            if self.opened is None:
+                raise NotSentError("the peer serves no calls")
+            raise ConnectionLostError(f"connection lost: {self.reason}")
         peer = self.wire.peer
         if peer is not None and len(self.opened) >= peer.sessions:
             raise NotSentError(f"the server grants {peer.sessions} sessions a connection (its PYRO_MAX_SESSIONS)")
@@ -307,11 +308,11 @@ class CallingStream(FrameStream):
             run_soon(call.settle, self._verdict(call))
         self.pending.clear()
         if self._calls_waiting is not None:
-            self._calls_waiting.close(NotSentError(f"connection lost: {self.reason}"))
+            self._calls_waiting.close(ConnectionLostError(f"connection lost: {self.reason}"))
 
     def _verdict(self, call: OutgoingCall) -> ProtocolError:
         if self.out.sent < call.position + HEADER_SIZE + call.size:  # less than whole frames are never looked at
-            return NotSentError(f"connection lost: {self.reason}")
+            return ConnectionLostError(f"connection lost: {self.reason}")
         return MaybeExecutedError(f"connection lost: {self.reason}")
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from greenlet import getcurrent
 
-from gpyro.errors import NotSentError, ProtocolError, WireError
+from gpyro.errors import ConnectionLostError, ProtocolError, WireError
 from gpyro.net.calling import UNJOINED, CallingStream
 from gpyro.net.calls import Turnstile
 from gpyro.net.hub import HubState
@@ -229,7 +229,7 @@ class Channel(CallingStream):
         self.usable = False
         self.reason = f"the peer says: {text}"
         if self._calls_waiting is not None:
-            self._calls_waiting.close(NotSentError(f"connection lost: {self.reason}"))
+            self._calls_waiting.close(ConnectionLostError(f"connection lost: {self.reason}"))
         self.owner.opening(self, frame)
 
     def _ignore(self, frame: Frame) -> None:
@@ -343,7 +343,7 @@ class Channel(CallingStream):
         """See `FrameStream`: every call, waiting or out, gets its verdict; the peer's sessions end."""
         self.end_calls()
         if self._results_waiting is not None:
-            self._results_waiting.close(NotSentError(f"connection lost: {self.reason}"))
+            self._results_waiting.close(ConnectionLostError(f"connection lost: {self.reason}"))
         self._deferred = None
         if self.acceptor is not None:
             for session in list(self.served.values()):

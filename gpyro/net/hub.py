@@ -173,6 +173,15 @@ class HubState:
         except BaseException as error:
             self.escaped(error)
 
+    def poll(self) -> None:
+        """Have the loop look for input and output once, which `gevent.sleep(0)` would not. Not from the hub."""
+        timer = self.loop.timer(0)
+        try:
+            self.hub.wait(timer)
+        finally:
+            timer.stop()
+            timer.close()
+
     def run_after(self, seconds: float, function: Callable[[], object]) -> None:
         """Run `function` in the hub after `seconds`, which is no reason for the loop to go on.
 

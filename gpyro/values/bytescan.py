@@ -54,7 +54,7 @@ def holds_bytearray(data: bytes, value: Any, all_msgpack: bool) -> bool:
 
 def _may_hold_bytes(data: bytes) -> bool:
     size = len(data)
-    if size > _SMALL and data.count(b"\xc4") * _DENSE > size:
+    if size > _SMALL and sum(data.count(marker) for marker, _, _ in _MARKERS) * _DENSE > size:
         return True
     for marker, width, least in _MARKERS:
         last = size - width - least

@@ -7,7 +7,7 @@ the decoder into deep or endless recursion.
 from __future__ import annotations
 
 import builtins
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final, NamedTuple
 
 from gpyro import errors
@@ -21,6 +21,8 @@ from .refusal import Refused, explain
 MAX_CHAIN: Final = 10
 MAX_RECORDS: Final = 1_000
 _MAX_TEXT: Final = 100_000
+# Exceptions of a report, each counted with all that stands in it: more only if groups share their members.
+_MAX_PRINTED: Final = (MAX_CHAIN + 1) * MAX_RECORDS
 
 BUILTIN_ERRORS: Final[dict[str, type[Exception]]] = {
     cls.__name__: cls for cls in vars(builtins).values() if isinstance(cls, type) and issubclass(cls, Exception)
@@ -46,6 +48,8 @@ _FIELDS: Final[tuple[tuple[type[Exception], tuple[str, ...]], ...]] = (
     (NameError, ("name",)),
     (AttributeError, ("name",)),
 )
+# Where a SyntaxError points to. Whoever prints it puts so many blanks and carets in a line.
+_PLACES: Final = frozenset({"lineno", "offset", "end_lineno", "end_offset"})
 _ANY_VALUE: Final = frozenset({"filename", "filename2", "value"})
 _set: Final = BaseException.__setattr__
 _SCALARS: Final = frozenset({type(None), bool, int, str, bytes})
@@ -122,7 +126,18 @@ class _Collector:
             except Refused as refusal:
                 refusal.parts.append(label)
                 raise
+        self._cut_members(records)
         return records, [label for _, _, label in self._queue]
+
+    def _cut_members(self, records: list[list[Any]]) -> None:
+        """Leave members out where groups share so many of them that the receiver would refuse the report."""
+        at = Record._fields.index("members")
+        groups = [record[at] or () for record in records]
+        most = max(map(len, groups))
+        while _printed(groups, most) > _MAX_PRINTED:
+            most //= 2
+        for record in records:
+            record[at] = record[at] and record[at][:most]
 
     def _add(self, error: BaseException, depth: int, label: str) -> int:
         number = self._numbers[id(error)] = len(self._queue)
@@ -265,6 +280,8 @@ def from_records(state: Any, registry: Registry) -> Exception:
     if type(state) is not list or not 0 < len(state) <= MAX_RECORDS:
         raise SerializationError("no records of an exception")
     records = [_checked(item) for item in state]
+    if _printed([record.members or () for record in records]) > _MAX_PRINTED:
+        raise SerializationError("exception groups stand in each other too often")
     built: dict[int, Exception] = {}
     for number in range(len(records) - 1, -1, -1):
         record = records[number]
@@ -281,6 +298,26 @@ def from_records(state: Any, registry: Registry) -> Exception:
             _set(error, "__notes__", [*record.notes])
         built[number] = error
     return built[0]
+
+
+def _printed(groups: Sequence[Sequence[int]], most: int | None = None) -> int:
+    """How many exceptions are in all groups, each counted with all that stands in it; stops when these are too many.
+
+    Whoever prints a group prints what is in it, and forty groups that all stand in each other twice would never end.
+
+    Args:
+        groups: the members of each record.
+        most: look at so many members of each only.
+    """
+    sizes, total = [1] * len(groups), 0
+    for number in range(len(groups) - 1, -1, -1):
+        for link in groups[number][:most]:
+            if number < link < len(sizes):
+                sizes[number] += sizes[link]
+        total += sizes[number]
+        if total > _MAX_PRINTED:
+            break
+    return total
 
 
 def _links(record: Record) -> list[int]:
@@ -353,6 +390,8 @@ def _set_fields(error: Any, values: dict[str, Any]) -> None:
             continue
         for name in names:
             value = values.get(name)
+            if name in _PLACES and not (type(value) is int and -1 <= value <= _MAX_TEXT):
+                continue
             if value is not None and (type(value) in _SCALARS or name in _ANY_VALUE):
                 _set(error, name, value)
 

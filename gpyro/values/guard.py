@@ -34,12 +34,15 @@ class Limits:
             level, so 100 levels leave over half of Python's 1,000 frames to the program. It is what is guaranteed: the
             fast codec lets plain lists and dicts through to about 250. Where it is lower than usual, somebody wants it
             kept: then values that could be deeper are walked when they are sent and when they arrive.
+        max_copies: how many times `max_bytes` the extension values that stand in each other may take together. Each is
+            copied while it is read, so a megabyte in 200 tuples in each other would take 200.
     """
 
     max_bytes: int = 16 * 1024 * 1024
     max_containers: int = 250_000
     max_hash_collisions: int = 100
     max_depth: int = USUAL_DEPTH
+    max_copies: int = 8
 
     @property
     def keeps_depth(self) -> bool:
@@ -47,10 +50,23 @@ class Limits:
         return self.max_depth < USUAL_DEPTH
 
     @property
+    def max_copied(self) -> int:
+        """Bytes that the extension values that stand in each other may take together."""
+        return self.max_copies * self.max_bytes
+
+    @property
+    def max_unchecked(self) -> int:
+        """Size up to which `check_message` has nothing to find: so few bytes can go over no limit."""
+        return min(self.max_bytes, self.max_containers, self.max_copied // (self.max_wire_depth + _DEPTH_SLACK))
+
+    @property
     def max_wire_depth(self) -> int:
         """Levels in the encoded form: a Python container takes up to four (extension, list, state, field)."""
         return 4 * self.max_depth
 
+
+# Levels of extension values that are read before the depth is checked, and a few to spare.
+_DEPTH_SLACK: Final = 8
 
 DEFAULT_LIMITS: Final = Limits()
 
@@ -62,6 +78,7 @@ _OTHERS: Final = bytes(byte for byte in range(256) if byte not in _STARTS)
 _FIXED: Final = {
     0xCA: 4, 0xCB: 8, 0xCC: 1, 0xCD: 2, 0xCE: 4, 0xCF: 8, 0xD0: 1, 0xD1: 2, 0xD2: 4, 0xD3: 8,
 }  # fmt: skip
+_RAW: Final = frozenset(bytes((code,)) for code in RAW_CODES)
 # Width of the length field of strings and bytes, and of extension values (whose type byte follows).
 _SIZED: Final = {0xD9: 1, 0xDA: 2, 0xDB: 4, 0xC4: 1, 0xC5: 2, 0xC6: 4}
 _EXT: Final = {0xC7: 1, 0xC8: 2, 0xC9: 4}
@@ -69,6 +86,29 @@ _ARRAY: Final = {0xDC: 2, 0xDD: 4}
 _MAP: Final = {0xDE: 2, 0xDF: 4}
 # Runs of values of one byte are skipped at C speed; without that a list of small numbers would cost 100 ns an element.
 _SMALL: Final = re.compile(rb"[\x00-\x7f\xa0\xc0\xc2\xc3\xe0-\xff]+")
+# Runs of all values that hold no others and whose length stands in their first byte.
+_SCALARS: Final = b"(?:%s|%s)*+" % (
+    rb"[\x00-\x7f\xc0\xc2\xc3\xe0-\xff]++",
+    b"|".join(
+        [rb"[\xcc\xd0].", rb"[\xcd\xd1]..", rb"[\xca\xce\xd2].{4}", rb"[\xcb\xcf\xd3].{8}", rb"\xa0"]
+        + [b"\\x%x.{%d}" % (0xA0 + length, length) for length in range(1, 32)]
+    ),
+)
+_skip_scalars: Final = re.compile(_SCALARS, re.DOTALL).match
+_SMALL_CONTAINERS: Final = re.compile(_SCALARS + rb"([\x80-\x9f]*+)", re.DOTALL)
+# Runs in which a byte that begins a container does begin one, so that they can be counted at C speed: no length and no
+# code in them looks like it. A piece at a time, since it is copied.
+_PLAIN: Final = re.compile(
+    rb"(?:[\x00-\xa0\xc0\xc2\xc3\xe0-\xff]++"
+    rb"|(?:[\xd4-\xd8]|[\xc7\xdc\xde][\x00-\x7f]|[\xdd\xdf]\x00\x00[\x00-\x7f])[^%s\x80-\xff])++"
+    % re.escape(bytes(sorted(RAW_CODES)))
+)
+_PIECE: Final = 64 * 1024
+# What may be the header of an extension value of over 64 KiB that holds others: marker, length in four bytes, code.
+# Only looked ahead at, since another header may begin inside of what just looks like one.
+_LARGE: Final = re.compile(rb"\xc9(?=(?:\x00[^\x00]|[^\x00].)..[^%s])" % re.escape(bytes(sorted(RAW_CODES))), re.DOTALL)
+# With so many of them it is quicker to go through the values.
+_MANY: Final = 50_000
 
 
 def container_bound(body: bytes | bytearray) -> int:
@@ -77,16 +117,17 @@ def container_bound(body: bytes | bytearray) -> int:
 
 
 def check_message(body: Buffer, limits: Limits) -> None:
-    """Check a msgpack message that is longer than `limits.max_containers` bytes.
+    """Check a msgpack message that is longer than `limits.max_unchecked` bytes.
 
     Raises:
-        SerializationError: it is too long or holds too many containers.
+        SerializationError: it is too long, holds too many containers, or takes too much memory while it is read.
     """
     check_length(len(body), limits)
-    data = bytes(body) if isinstance(body, memoryview) else body
-    if container_bound(data) <= limits.max_containers:
-        return
-    if count_containers(bytes(data), limits.max_containers) > limits.max_containers:
+    data = bytes(body)
+    check_copies(data, limits.max_copied)
+    if container_bound(data) > limits.max_containers and (
+        count_containers(data, limits.max_containers) > limits.max_containers
+    ):
         raise SerializationError(too_many_containers(limits))
 
 
@@ -127,23 +168,116 @@ def check_keys(keys: Collection[Hashable], limit: int) -> None:
 
 
 def count_containers(body: bytes, stop: int) -> int:
-    """Count the containers of a msgpack message, also inside extension values, up to a little over `stop`.
+    """Count the containers of a msgpack message, also inside extension values, up to somewhat over `stop`.
 
     Malformed messages are counted as far as they can be understood: the decoder refuses them afterwards.
     """
-    count = 0
-    for _ in _containers(body):
-        count += 1
-        if count > stop:
+    count = position = 0
+    end = len(body)
+    while count <= stop:
+        found = _SMALL_CONTAINERS.match(body, position)
+        first, position = found.span(1)  # type: ignore[union-attr]
+        if first < position:
+            count += position - first
+        elif position >= end:
+            break
+        elif (width := _SIZED.get(body[position])) is not None:
+            position += 1 + width + int.from_bytes(body[position + 1 : position + 1 + width], "big")
+        elif (run := _PLAIN.match(body, position, position + _PIECE)) is not None:
+            count += container_bound(run.group())
+            position = run.end()
+        elif (other := _container(body, position)) is not None:
+            count += 1
+            position = other[0]
+        else:
             break
     return count
 
 
-def _containers(body: bytes) -> Iterator[int]:
-    """Yield the number of direct members of each container, with 1 for an extension value that holds a message."""
-    for _, members in _tokens(body):
-        if members >= 0:
-            yield members
+def check_copies(body: bytes, limit: int) -> None:
+    """Check that extension values of a msgpack message that stand in each other have at most `limit` bytes together.
+
+    Raises:
+        SerializationError: they have more.
+    """
+    # First by all that looks like one of them, wherever it stands. Those with a shorter length field are too small to
+    # matter at the depth that is allowed.
+    if _most_at_once(_maybe_large(body, limit), limit) <= limit or _most_at_once(_containers(body), limit) <= limit:
+        return
+    raise SerializationError(
+        f"values that stand in each other would take more than {limit:,} bytes to read: nest large ones less"
+    )
+
+
+def _most_at_once(payloads: Iterator[tuple[int, int]], stop: int) -> int:
+    """The most bytes of (start, size) that stand in each other, or a little over `stop`."""
+    most = together = 0
+    around: list[tuple[int, int]] = []
+    for start, size in payloads:
+        while around and around[-1][0] <= start:
+            together -= around.pop()[1]
+        if size > 0:
+            around.append((start + size, size))
+            together += size
+            if together > most:
+                most = together
+                if most > stop:
+                    break
+    return most
+
+
+def _maybe_large(body: bytes, limit: int) -> Iterator[tuple[int, int]]:
+    """Yield (start, size) of all that may be the payload of a large extension value, and of more.
+
+    Where too much looks like one, the last is of over `limit` bytes.
+    """
+    end = len(body)
+    for number, found in enumerate(_LARGE.finditer(body)):
+        start = found.end() + 5
+        size = int.from_bytes(body[start - 5 : start - 1], "big")
+        if number == _MANY:
+            size = limit + 1
+        elif start + size > end:
+            continue
+        yield start, size
+
+
+def _containers(body: bytes) -> Iterator[tuple[int, int]]:
+    """Yield (position behind the header, size of the payload) of each container, as `_container` finds them."""
+    found = _container(body, 0)
+    while found is not None:
+        yield found
+        found = _container(body, found[0])
+
+
+def _container(body: bytes, position: int) -> tuple[int, int] | None:
+    """The next container: (position behind its header, size of its payload), or None.
+
+    The size is 0 for all but extension values that hold a message; what that holds comes next.
+    """
+    end = len(body)
+    while True:
+        position = _skip_scalars(body, position).end()  # type: ignore[union-attr]
+        if position >= end:
+            return None
+        marker = body[position]
+        position += 1
+        if marker <= 0x9F:
+            return position, 0
+        if marker in _SIZED:
+            width = _SIZED[marker]
+            position += width + int.from_bytes(body[position : position + width], "big")
+        elif marker in _ARRAY or marker in _MAP:
+            return position + (_ARRAY.get(marker) or _MAP[marker]), 0
+        elif marker in _EXT or 0xD4 <= marker <= 0xD8:
+            width = _EXT.get(marker, 0)
+            size = int.from_bytes(body[position : position + width], "big") if width else 1 << (marker - 0xD4)
+            position += width + 1
+            if body[position - 1 : position] in _RAW:
+                return position + size, 0
+            return position, size if position + size <= end else 0
+        else:
+            return None  # a value that is cut off, or C1, which is none
 
 
 def check_depth(body: bytes, limit: int) -> None:

@@ -22,13 +22,18 @@ from .codes import RAW_CODES
 from .exceptions import from_records
 from .guard import DEFAULT_LIMITS, Limits, check_length, too_many_containers
 from .objects import make_object
+from .refusal import brief, quoted
 from .serializer import Body, Serializer, check_call
 from .special import SPECIAL_TYPES, Special
 from .walk import EXCEPTION_TAG, OBJECT_TAG, Walk, is_utf8
 
 _ROWS: Final[dict[str, Special]] = {row.tag: row for row in (*SPECIAL_TYPES.values(), NDARRAY, SCALAR)}
 _RAW_TAGS: Final = frozenset(row.tag for row in _ROWS.values() if row.code in RAW_CODES)
-_TEXTS: Final = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
+_BASE64: Final = re.compile("[A-Za-z0-9+/]*+={0,2}", re.ASCII)
+_FLOATS: Final = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
+# Possessive, and up to the end of what is cut off: whatever is tried again from the next place takes a time that grows
+# with the square.
+_TEXTS: Final = re.compile(rb'"(?:[^"\\]++|\\.)*+(?:"|\\?\Z)', re.DOTALL)
 
 
 class JsonSerializer(Serializer):
@@ -83,7 +88,7 @@ class JsonSerializer(Serializer):
         except SerializationError:
             raise
         except Exception as error:
-            raise SerializationError(f"the bytes are no value: {type(error).__name__}: {error}") from error
+            raise SerializationError(f"the bytes are no value: {brief(error)}") from error
 
     def _check(self, body: bytes) -> None:
         limit = self.limits.max_containers
@@ -128,26 +133,24 @@ def _object_hook(registry: Registry, limits: Limits) -> Callable[[dict[str, Any]
         if tag == "bytes":
             return _from_base64(state)
         if tag == "float":
-            return {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}[state]
+            return _FLOATS[state]
         if tag == OBJECT_TAG:
             return make_object(state, registry)
         if tag == EXCEPTION_TAG:
             return from_records(state, registry)
         row = _ROWS.get(tag)
         if row is None:
-            raise SerializationError(f"the tag {tag!r} is unknown")
+            raise SerializationError(f"the tag {quoted(tag)} is unknown")
         return row.from_state(_from_base64(state) if tag in _RAW_TAGS else state, equal_hashes)
 
     return hook
 
 
 def _from_base64(state: Any) -> bytes:
-    if type(state) is not str:
-        raise TypeError("bytes come as base64 text")
-    try:
-        return base64.b64decode(state, validate=True)
-    except binascii.Error as error:
-        raise ValueError("bytes come as base64 text") from error
+    # Looked at first, since decoding takes its memory first.
+    if type(state) is not str or not _BASE64.fullmatch(state):
+        raise ValueError("bytes come as base64 text")
+    return binascii.a2b_base64(state, strict_mode=True)
 
 
 def _refuse_constant(name: str) -> NoReturn:

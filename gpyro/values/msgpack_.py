@@ -11,7 +11,7 @@ from .bytescan import holds_bytearray
 from .classes import Registry, registry
 from .guard import DEFAULT_LIMITS, Limits, check_message
 from .packing import OPTIONS, Packer, PackWalk, count_missing, make_ext_hook, missing_seen, packb, take_raised, unpackb
-from .refusal import Refused
+from .refusal import Refused, brief
 from .serializer import Body, Serializer, check_call
 
 
@@ -28,10 +28,8 @@ class MsgpackSerializer(Serializer):
         self._packer = Packer(registry, limits)
         self._ext_hook = make_ext_hook(registry, limits)
         self._walk = PackWalk(registry, limits)
-        # A message has no more containers than bytes, and is no deeper, so shorter ones need no look.
-        self._unchecked = min(limits.max_bytes, limits.max_containers)
-        if limits.keeps_depth:
-            self._unchecked = min(self._unchecked, limits.max_depth)
+        # A message is no deeper than it has bytes.
+        self._unchecked = min(limits.max_unchecked, limits.max_depth) if limits.keeps_depth else limits.max_unchecked
 
     def encode(self, value: Any, root: str = "result") -> bytes:
         """See `Serializer.encode`."""
@@ -143,4 +141,4 @@ def _refuse(error: Exception) -> NoReturn:
         raised.__suppress_context__ = True  # that the codec's hook failed is nobody's business
         raise raised
     cause = raised or error
-    raise SerializationError(f"the bytes are no value: {type(cause).__name__}: {cause}") from cause
+    raise SerializationError(f"the bytes are no value: {brief(cause)}") from cause

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from gpyro.errors import SerializationError
 
 from .classes import Entry, Registry
-from .refusal import Refused
+from .refusal import Refused, brief, quoted
+
+_MAX_NAME: Final = 200
 
 
 def object_state(value: object, entry: Entry) -> Any:
@@ -37,14 +39,15 @@ def make_object(state: Any, registry: Registry) -> Any:
     name = state[0]
     entry = registry.by_name(name)
     if entry is None or entry.from_state is None:
-        cls = name.rpartition(".")[2]
+        # As it is where it can be a name, so that it can be copied from the message.
+        shown = name if len(name) <= _MAX_NAME and name.isprintable() else quoted(name)
+        cls = shown.rpartition(".")[2]
         raise SerializationError(
-            f"{name} is not registered in the receiving process; add there: gpyro.register_class({cls})"
+            f"{shown} is not registered in the receiving process; add there: gpyro.register_class({cls})"
         )
     try:
         return entry.from_state(state[1])
     except SerializationError:
         raise
     except Exception as error:
-        text = f"{name}: no instance could be made of its state: {type(error).__name__}: {error}"
-        raise SerializationError(text) from error
+        raise SerializationError(f"{name}: no instance could be made of its state: {brief(error)}") from error

@@ -26,7 +26,7 @@ from .exceptions import from_records, to_records
 from .guard import Limits, check_depth, container_bound
 from .objects import make_object, object_state
 from .refusal import Refused, explain
-from .special import SPECIAL_TYPES, Special
+from .special import SMALL_CODES, SMALL_STATE, SPECIAL_TYPES, Special
 from .walk import Walk, find_row, is_utf8
 
 # Without these ormsgpack turns values into others: a tuple into a list, a date into a text, a subclass into its base.
@@ -166,6 +166,8 @@ def _ext_hook(registry: Registry, limits: Limits, deeper: ExtHook | None, checke
         try:
             if code in RAW_CODES:
                 return rows[code].from_state(data, equal_hashes)
+            if len(data) > SMALL_STATE and code in SMALL_CODES:
+                raise SerializationError(f"a value of extension type {code} of {len(data):,} bytes")
             if checked:
                 check_depth(data, wire_depth)
             state = unpackb(data, ext_hook=inner)

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 from gpyro.errors import SerializationError
 
 from .guard import check_length
+from .refusal import brief
 from .serializer import Body, Serializer
 
 _PROTOCOL = 5
@@ -38,4 +39,4 @@ class PickleSerializer(Serializer):
         try:
             return pickle.loads(body)
         except Exception as error:
-            raise SerializationError(f"the bytes are no value: {type(error).__name__}: {error}") from error
+            raise SerializationError(f"the bytes are no value: {brief(error)}") from error

@@ -15,6 +15,8 @@ _CALLABLES: Final = (
 )
 _SOCKET_MODULES: Final = frozenset({"socket", "_socket", "ssl", "gevent._socket3", "gevent.ssl", "gevent._ssl3"})
 _LOCK_MODULES: Final = frozenset({"_thread", "threading", "gevent.lock", "gevent.event", "gevent.queue", "queue"})
+_MAX_QUOTED: Final = 50
+_MAX_BRIEF: Final = 300
 _BUILTIN_BASES: Final = (str, int, float, complex, bytes, bytearray, list, tuple, dict, set, frozenset)
 
 
@@ -34,6 +36,24 @@ class Refused(Exception):
         self.parts: list[str] = []
         self.ids: list[int] = []
         self.too_deep = too_deep
+
+
+def quoted(text: str) -> str:
+    """What a peer sent, for a message: no more of it than a reader needs, and nothing that a terminal would obey."""
+    return ascii(text if len(text) <= _MAX_QUOTED else text[:_MAX_QUOTED] + "...")
+
+
+def brief(error: BaseException) -> str:
+    """Class and text of an error that bytes of a peer caused, at most a few hundred characters long."""
+    name = type(error).__name__
+    first = error.args[0] if len(error.args) == 1 else None
+    if isinstance(first, str):
+        # Not by str(), which would first write the whole of a key out.
+        return f"{name}: {quoted(first) if isinstance(error, KeyError) else first[:_MAX_BRIEF]}"
+    try:
+        return f"{name}: {error}"[:_MAX_BRIEF]
+    except Exception:  # of a class of the program's
+        return name
 
 
 def explain(value: object) -> str:

@@ -140,7 +140,9 @@ def _default_dict_state(value: defaultdict[Any, Any]) -> list[Any]:
 
 def _to_default_dict(state: Any, limit: int) -> defaultdict[Any, Any]:
     name = _list(state)[0]
-    factory = None if name is None else _FACTORIES[_text(name)]
+    factory = None if name is None else _FACTORIES.get(_text(name))
+    if factory is None is not name:
+        raise ValueError("not a factory of a defaultdict")
     return defaultdict(factory, unflatten(state[1:], limit))
 
 
@@ -168,8 +170,17 @@ def text_state(value: str) -> bytes:
     return value.encode("utf-8", "surrogatepass")
 
 
+_TEXT: Final = re.compile(
+    rb"(?:[\x00-\x7f]++|[\xc2-\xdf][\x80-\xbf]|\xe0[\xa0-\xbf][\x80-\xbf]|[\xe1-\xef][\x80-\xbf]{2}"
+    rb"|\xf0[\x90-\xbf][\x80-\xbf]{2}|[\xf1-\xf3][\x80-\xbf]{3}|\xf4[\x80-\x8f][\x80-\xbf]{2})*+"
+)
+
+
 def _to_text(state: Any, limit: int) -> str:
-    return _bytes(state).decode("utf-8", "surrogatepass")
+    # Decoding is slow where there are surrogates, and takes its memory first.
+    if not _TEXT.fullmatch(_bytes(state)):
+        raise ValueError("not a text in UTF-8")
+    return state.decode("utf-8", "surrogatepass")  # type: ignore[no-any-return]
 
 
 def _to_complex(state: Any, limit: int) -> complex:
@@ -196,8 +207,33 @@ def _to_fraction(state: Any, limit: int) -> Fraction:
     return fraction  # type: ignore[no-any-return]
 
 
+# Decimal copies what it is given before it looks at it, so a long text is looked at first.
+_LONG_DECIMAL: Final = 1_000
+_DECIMAL: Final = re.compile(r"-?(?:[0-9]++(?:\.[0-9]*+)?(?:E[+-]?[0-9]{1,20})?|s?NaN[0-9]*+)", re.ASCII)
+
+
+def _to_decimal(state: Any, limit: int) -> Decimal:
+    if len(_text(state)) > _LONG_DECIMAL and not _DECIMAL.fullmatch(state):
+        raise ValueError("not a decimal number")
+    return Decimal(state)
+
+
+# A range divides by its step when it is made, which takes a time that grows with the square of the length.
+_RANGE_BITS: Final = 8_192
+
+
+def _range_state(value: range) -> list[Any]:
+    state = [value.start, value.stop, value.step]
+    if any(part.bit_length() > _RANGE_BITS for part in state):
+        raise Refused(f"range with numbers of more than {_RANGE_BITS:,} bits cannot travel")
+    return state
+
+
 def _to_range(state: Any, limit: int) -> range:
-    return range(*_ints(state, 3))
+    parts = _ints(state, 3)
+    if any(part.bit_length() > _RANGE_BITS for part in parts):
+        raise ValueError(f"a range has numbers of at most {_RANGE_BITS:,} bits")
+    return range(*parts)
 
 
 def _uuid_state(value: uuid.UUID) -> bytes:
@@ -238,8 +274,13 @@ def _to_time(state: Any, limit: int) -> time:
     return time(*when, tzinfo=_zone(zone), fold=fold)  # type: ignore[misc, arg-type]
 
 
+_MAX_ZONE_NAME: Final = 500
+
+
 def _offset_state(value: timezone) -> list[Any]:
     offset, *name = value.__getinitargs__()  # type: ignore[attr-defined]
+    if name and len(name[0]) > _MAX_ZONE_NAME:
+        raise Refused(f"a time zone with a name of more than {_MAX_ZONE_NAME} characters cannot travel")
     return [offset // timedelta(microseconds=1), *name]
 
 
@@ -250,6 +291,8 @@ def _to_offset(state: Any, limit: int) -> timezone:
     return timezone(timedelta(microseconds=_ints([microseconds], 1)[0]), *map(_text, name))
 
 
+_MAX_KEPT_ZONES: Final = 2_000  # a system has up to three times 600
+_kept_zones: Final[dict[str, ZoneInfo]] = {}
 _ZONE_KEY: Final = re.compile(r"[A-Za-z0-9_+-]+(?:/[A-Za-z0-9_+-]+){0,3}", re.ASCII)
 
 
@@ -263,17 +306,34 @@ def _to_zone(state: Any, limit: int) -> ZoneInfo:
     # The key becomes the name of a file.
     if len(_text(state)) > 64 or not _ZONE_KEY.fullmatch(state):
         raise ValueError("not the name of a time zone")
-    return ZoneInfo(state)
+    zone = ZoneInfo(state)
+    # ZoneInfo remembers those that are in use, and a few more. A message can name hundreds again and again, and each
+    # would be read from its file each time: kept, they cost some 4 KiB each.
+    if _kept_zones.get(state) is not zone:
+        while len(_kept_zones) >= _MAX_KEPT_ZONES:
+            _kept_zones.pop(next(iter(_kept_zones)), None)
+        _kept_zones[state] = zone
+    return zone
 
 
 # -- paths -----------------------------------------------------------------------------------------------------------
 
 
+# A path of the other system is not one of this one's: it arrives as a pure path.
+_FLAVOURS: Final[dict[str, tuple[type[PurePath], bool]]] = {
+    "posix": (PurePosixPath, isinstance(Path(), PurePosixPath)),
+    "windows": (PureWindowsPath, isinstance(Path(), PureWindowsPath)),
+    "pure-posix": (PurePosixPath, False),
+    "pure-windows": (PureWindowsPath, False),
+}
+
+
 def _to_path(state: Any, limit: int) -> PurePath:
     flavour, text = _list(state, 2)
-    pure = {"posix": PurePosixPath, "windows": PureWindowsPath}[_text(flavour).rpartition("-")[2]]
-    # A path of the other system is not one of this one's: it arrives as a pure path.
-    concrete = not flavour.startswith("pure-") and issubclass(type(Path()), pure)
+    found = _FLAVOURS.get(_text(flavour))
+    if found is None:
+        raise ValueError("not the flavour of a path")
+    pure, concrete = found
     return Path(_text(text)) if concrete else pure(_text(text))
 
 
@@ -305,11 +365,11 @@ SPECIAL_TYPES: Final[dict[type, Special]] = {
     ),
     timezone: Special(codes.TIMEZONE, "timezone", _offset_state, _to_offset),
     ZoneInfo: Special(codes.ZONEINFO, "zoneinfo", _zone_state, _to_zone),
-    Decimal: Special(codes.DECIMAL, "decimal", str, lambda s, _: Decimal(_text(s))),
+    Decimal: Special(codes.DECIMAL, "decimal", str, _to_decimal),
     Fraction: Special(codes.FRACTION, "fraction", lambda f: [f.numerator, f.denominator], _to_fraction),
     uuid.UUID: Special(codes.UUID, "uuid", _uuid_state, _to_uuid),
     complex: Special(codes.COMPLEX, "complex", lambda c: [c.real, c.imag], _to_complex),
-    range: Special(codes.RANGE, "range", lambda r: [r.start, r.stop, r.step], _to_range),
+    range: Special(codes.RANGE, "range", _range_state, _to_range),
     slice: Special(codes.SLICE, "slice", lambda s: [s.start, s.stop, s.step], lambda s, _: slice(*_list(s, 3))),
     PurePosixPath: _path_row("pure-posix"),
     PosixPath: _path_row("posix"),
@@ -321,6 +381,11 @@ SPECIAL_TYPES: Final[dict[type, Special]] = {
     Counter: Special(codes.COUNTER, "counter", _flatten_exact, _to_counter),
     type(...): Special(codes.ELLIPSIS, "ellipsis", lambda _: None, lambda s, _: ...),
 }
+# Types whose state takes no more than `SMALL_STATE` bytes. The rest of a longer one is not looked at.
+SMALL_CODES: Final = frozenset(
+    (codes.DATE, codes.TIMEDELTA, codes.TIMEZONE, codes.ZONEINFO, codes.COMPLEX, codes.RANGE, codes.ELLIPSIS)
+)
+SMALL_STATE: Final = 4_096
 # Types that msgpack and JSON have, or that arrive as one of these.
 PLAIN_TYPES: Final = frozenset({type(None), bool, int, float, str, bytes, memoryview, list, dict})
 # Types whose state is a dict laid out flat; the walk names their parts by key.

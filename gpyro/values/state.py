@@ -7,6 +7,8 @@ from collections.abc import Callable
 from dataclasses import MISSING, fields, is_dataclass
 from typing import Any, Final, NamedTuple
 
+from .refusal import quoted
+
 
 class Plan(NamedTuple):
     """How instances of one class travel.
@@ -77,7 +79,7 @@ def _flag_maker(cls: type[enum.Flag]) -> Callable[[Any], Any]:
     def make(state: Any) -> enum.Flag:
         # An IntFlag would take, and remember for ever, any number a peer makes up.
         if type(state) is not int or state & ~known:
-            raise ValueError(f"{state!r} is no value of {cls.__qualname__}")
+            raise ValueError(f"{_shown(state)} is no value of {cls.__qualname__}")
         return cls(state)
 
     return make
@@ -88,7 +90,7 @@ def _member_finder(cls: type[enum.Enum]) -> Callable[[Any], Any]:
 
     def find(state: Any) -> enum.Enum:
         if type(state) is not str or state not in members:
-            raise ValueError(f"{cls.__qualname__} has no member {state!r}")
+            raise ValueError(f"{cls.__qualname__} has no member {_shown(state)}")
         return members[state]
 
     return find
@@ -193,14 +195,22 @@ def _set_attributes(value: Any, state: Any, slots: frozenset[str]) -> None:
         raise TypeError(f"attributes must come as a dict, not as {type(state).__name__}")
     for name, attribute in state.items():
         if type(name) is not str or (name.startswith("__") and name.endswith("__")):
-            raise TypeError(f"{name!r} is no name of an attribute")
+            raise TypeError(f"{_shown(name)} is no name of an attribute")
         if name in slots:
             object.__setattr__(value, name, attribute)
         elif hasattr(value, "__dict__"):
             # Not setattr: the peer must not reach the setters of properties.
             value.__dict__[name] = attribute
         else:
-            raise TypeError(f"{type(value).__qualname__} has no attribute {name!r}")
+            raise TypeError(f"{type(value).__qualname__} has no attribute {_shown(name)}")
+
+
+def _shown(value: Any) -> str:
+    """What a peer sent where something else was expected."""
+    if type(value) is str:
+        return quoted(value)
+    # Numbers of any length, and containers, are not written out.
+    return repr(value) if type(value) is int and value.bit_length() <= 64 else f"a value of type {type(value).__name__}"
 
 
 def _fields(cls: Any) -> tuple[frozenset[str], dict[str, Callable[[], Any]]]:

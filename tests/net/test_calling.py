@@ -8,7 +8,14 @@ import gevent
 import gevent.event
 import pytest
 
-from gpyro.errors import MaybeExecutedError, NotSentError, PyroError, SerializationError, TimeoutError
+from gpyro.errors import (
+    ConnectionLostError,
+    MaybeExecutedError,
+    NotSentError,
+    PyroError,
+    SerializationError,
+    TimeoutError,
+)
 from gpyro.net.outgoing import HIGH_WATER
 from gpyro.wire.frames import MAX_ID, Kind, Refusal, pack, pack_text
 from tests.net.peers import (
@@ -334,7 +341,7 @@ def test_the_end_answers_who_waits_for_credit(desk):
         near.close("cut")
         assert isinstance(results([out])[0], MaybeExecutedError)
         for error in results(waiting):
-            assert type(error) is NotSentError
+            assert type(error) is ConnectionLostError
             assert "cut" in str(error)
 
 

@@ -5,7 +5,7 @@ import logging
 import gevent
 import pytest
 
-from gpyro.errors import MaybeExecutedError, NotSentError, ProtocolError
+from gpyro.errors import ConnectionLostError, MaybeExecutedError, ProtocolError
 from gpyro.net import stream as streams
 from gpyro.net.hub import hub_state
 from gpyro.net.outgoing import GATHER_SIZE
@@ -175,7 +175,7 @@ def test_calls_that_did_not_leave_are_told_apart():
         assert [type(one) for one in outcomes(sent)] == [MaybeExecutedError] * 2
         gevent.joinall(kept, timeout=5)
         for one in kept:
-            assert type(one.exception) is NotSentError
+            assert type(one.exception) is ConnectionLostError
             assert "cut" in str(one.exception)
             one._exc_info = None
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import builtins
 import dataclasses
 import pickle
+import traceback
 from typing import Any
 
 import pytest
@@ -253,3 +254,58 @@ def test_a_frozen_dataclass_may_be_an_exception() -> None:
     assert (arrived.code, arrived.args) == (3, (3,))
     assert isinstance(arrived.__cause__, KeyError)
     assert arrived.__notes__[0] == "noted"
+
+
+def groups(*members: list[int]) -> list[list[Any]]:
+    """Records of groups with those members, and of an exception at the end."""
+    records: list[list[Any]] = [
+        ["ExceptionGroup", "t", ["m"], {}, {}, [], None, None, False, links, []] for links in members
+    ]
+    return [*records, ["ValueError", "t", [], {}, {}, [], None, None, False, None, []]]
+
+
+def test_groups_that_stand_in_each_other_again_and_again_are_refused() -> None:
+    endless = groups(*([number + 1, number + 1] for number in range(40)))
+    with pytest.raises(errors.SerializationError, match="stand in each other too often"):
+        exceptions.from_records(endless, Registry())
+    with pytest.raises(errors.SerializationError, match="stand in each other too often"):
+        exceptions.from_records(groups(*([number + 1] for number in range(900))), Registry())
+    shared = exceptions.from_records(groups([1, 1, 2], [2, 2]), Registry())
+    assert isinstance(shared, ExceptionGroup)
+    assert shared.exceptions[0] is shared.exceptions[1]
+
+
+def test_a_report_of_groups_that_share_their_members_gets_through() -> None:
+    members = [ValueError(number) for number in range(400)]
+    group = ExceptionGroup("all", [ExceptionGroup(f"group {number}", members) for number in range(200)])
+    arrived = raised(group)
+    assert isinstance(arrived, ExceptionGroup)
+    assert len(arrived.exceptions) > 10
+
+
+def test_a_syntax_error_points_to_no_place_that_is_far_away() -> None:
+    fields = {
+        "msg": "m",
+        "filename": "f",
+        "lineno": 3,
+        "offset": 2,
+        "text": "abc",
+        "end_offset": 10**9,
+        "end_lineno": 3,
+    }
+    record = exceptions.Record("SyntaxError", "t", ["m"], fields, {}, [], None, None, False, None, [])
+    error = exceptions.from_records([list(record)], Registry())
+    assert (error.lineno, error.offset, error.end_offset) == (3, 2, None)  # type: ignore[attr-defined]
+    assert len("".join(traceback.format_exception(error))) < 1_000
+
+
+def test_of_a_long_traceback_the_end_is_in_the_note() -> None:
+    lines = [f"line {number}\n" for number in range(100_000)]
+    error = CODEC.decode_error(CODEC.encode_error(ValueError(1), lines))
+    assert error.remote_stacktrace == lines
+    (note,) = error.__notes__
+    assert len(note) < 200_000
+    assert "\n | line 99999\n" in note
+    assert "\n | ... (what came before is left out)\n" in note
+    (note,) = CODEC.decode_error(CODEC.encode_error(ValueError(1), ["\x01" * 1_000_000])).__notes__
+    assert len(note) < 500_000

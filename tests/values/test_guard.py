@@ -51,7 +51,20 @@ def test_containers_are_counted(body: bytes, count: int) -> None:
 
 
 def test_counting_stops_at_the_limit() -> None:
-    assert guard.count_containers(b"\x90" * 1_000, 10) == 11
+    assert guard.count_containers(b"\xd4\x01\x90" * 1_000_000, 10) < 100_000
+    assert guard.count_containers(b"\xdd\x00\x00\xff\xff" * 1_000, 10) == 11
+
+
+def test_all_ways_of_counting_agree() -> None:
+    chance = random.Random(9)
+    for sample in SAMPLES:
+        body = MsgpackSerializer(registry_of_samples()).encode(sample)
+        assert guard.count_containers(body, 1 << 30) == len([*guard._containers(body)])
+    for _ in range(2_000):
+        body = b"".join(chance.choice((*OTHERS, b"\x90", b"\x81", b"\xd5\x01", b"\xc7\x05\x01", b"\xc7\x90\x01",
+                                       b"\xdc\x00\x90", b"\xc7\x03\x07\x90\x90\x90")) for _ in range(30))  # fmt: skip
+        count = sum(members >= 0 for _, members in guard._tokens(body))
+        assert guard.count_containers(body, 1 << 30) == len([*guard._containers(body)]) == count
 
 
 def depth_of(value: Any) -> int:
@@ -146,3 +159,94 @@ def test_keys_are_checked() -> None:
         guard.check_keys([0] * 1_001, 1_000)
     with pytest.raises(TypeError):
         guard.check_keys([[]] * 1_001, 1_000)
+
+
+def in_each_other(data: bytes, levels: int, code: int = TUPLE, before: bytes = b"\x91") -> bytes:
+    for _ in range(levels):
+        payload = before + data
+        data = b"\xc9" + len(payload).to_bytes(4, "big") + bytes((code,)) + payload
+    return data
+
+
+def binary(size: int) -> bytes:
+    return b"\xc6" + size.to_bytes(4, "big") + bytes(size)
+
+
+def test_large_values_may_stand_in_each_other_but_not_too_deep() -> None:
+    codec = MsgpackSerializer(limits=Limits(max_bytes=1_000_000))
+    value: Any = bytes(900_000)
+    for _ in range(8):
+        value = (value,)
+    assert codec.decode(codec.encode(value)) == value
+    deeper = in_each_other(binary(900_000), 9)
+    with pytest.raises(SerializationError, match=r"stand in each other would take more than 8,000,000 bytes"):
+        codec.decode(deeper)
+    with pytest.raises(SerializationError, match=r"^args: values that stand in each other"):
+        codec.encode_call("echo", ((value,),), {})
+
+
+def test_small_values_may_stand_in_each_other_up_to_the_depth_that_is_guaranteed() -> None:
+    codec = MsgpackSerializer()
+    value: Any = bytes(1_000_000)
+    for number in range(100):
+        value = (value, number)
+    assert codec.decode(codec.encode(value)) == value
+
+
+@pytest.mark.parametrize("before", [b"\x92\xcd\x01\xc9", b"\x92\xcc\xc9", b"\x92\xa1\xc9", b"\x92\xce\xc9\xc9\x00\x01"])
+def test_what_looks_like_a_header_hides_none(before: bytes) -> None:
+    with pytest.raises(SerializationError, match="stand in each other"):
+        guard.check_message(in_each_other(binary(1_000_000), 150, before=before), Limits())
+
+
+@pytest.mark.parametrize("code", [TUPLE, 28, 99, 255])
+def test_unknown_values_in_each_other_count_like_others(code: int) -> None:
+    with pytest.raises(SerializationError, match="stand in each other"):
+        guard.check_message(in_each_other(binary(1_000_000), 150, code), Limits())
+
+
+@pytest.mark.parametrize(
+    "filling", [b"\xc9", b"\xc9\x00\x10\x00\x00\x01", b"\xc9\x00\xff", b"\xc9\x00\x10\x05\x06\x05"]
+)
+def test_bytes_that_look_like_headers_are_let_through(filling: bytes) -> None:
+    value = (filling * (3_000_000 // len(filling)),)
+    codec = MsgpackSerializer(limits=Limits(max_bytes=4_000_000))
+    assert codec.decode(codec.encode(value)) == value
+
+
+# Values of other kinds that hold what looks like headers.
+OTHERS = (
+    *(b"\x05", b"\xc0", b"\xa3\xc9\xc9\x90", b"\xd9\x01\xc9", b"\xc4\x02\xc9\x91", b"\xcb" + b"\xc9" * 8),
+    *(b"\xcd\xc9\xc8", b"\x81\xa1\xc8\x90", b"\xd4\x07\xc9", b"\xdc\x00\x01\xc2", b"\xde\x00\x00"),
+)
+
+
+def test_the_most_that_stands_in_each_other_is_found() -> None:
+    chance = random.Random(5)
+
+    def make(level: int) -> tuple[bytes, int]:
+        """A list of extension values and others, and the most bytes of payloads in each other."""
+        parts, most = [], 0
+        for _ in range(chance.randrange(4)):
+            if level < 6 and chance.random() < 0.6:
+                payload, inside = make(level + 1)
+                width = chance.choice((1, 2, 4)) if len(payload) < 256 else chance.choice((2, 4))
+                marker = {1: b"\xc7", 2: b"\xc8", 4: b"\xc9"}[width]
+                parts.append(marker + len(payload).to_bytes(width, "big") + bytes((TUPLE,)) + payload)
+                most = max(most, len(payload) + inside)
+            else:
+                parts.append(chance.choice(OTHERS))
+        return bytes((0x90 | len(parts),)) + b"".join(parts), most
+
+    for _ in range(500):
+        data, most = make(0)
+        assert guard._most_at_once(guard._containers(data), 1 << 30) == most
+
+
+def test_so_few_bytes_can_go_over_no_limit() -> None:
+    assert Limits().max_unchecked == 250_000
+    limits = Limits(max_bytes=16 << 20, max_containers=1 << 40)
+    data = in_each_other(b"\xc0", 408, before=b"")
+    while len(data) < limits.max_unchecked:
+        data = in_each_other(binary(len(data)), 408, before=b"")
+    assert guard._most_at_once(guard._containers(data[: limits.max_unchecked]), 1 << 40) <= limits.max_copied

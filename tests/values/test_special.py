@@ -2,17 +2,27 @@ from __future__ import annotations
 
 import time as clock
 from collections import Counter, OrderedDict, defaultdict
-from datetime import UTC, datetime, tzinfo
+from datetime import UTC, datetime, timedelta, timezone, tzinfo
+from decimal import Decimal
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 
 from gpyro.errors import SerializationError
-from gpyro.values import JsonSerializer, MsgpackSerializer, Registry, codes
+from gpyro.values import JsonSerializer, MsgpackSerializer, Registry, codes, special
 from gpyro.values.arrays import NDARRAY, SCALAR
+from gpyro.values.packing import OPTIONS, Ext, packb
 from gpyro.values.special import SPECIAL_TYPES
 
 CODEC = MsgpackSerializer(Registry())
+
+
+def extension(code: int, state: Any) -> bytes:
+    """An extension value as a peer may make it up; long numbers in it are those of the wire."""
+    return packb(Ext(code, CODEC.encode(state)), None, OPTIONS)
+
+
 ROWS = {row.code: row for row in SPECIAL_TYPES.values()}
 
 
@@ -120,3 +130,58 @@ def test_what_would_be_lost_is_refused() -> None:
     ):
         with pytest.raises(SerializationError, match=text):
             CODEC.encode([value])
+
+
+def test_ranges_have_numbers_of_bounded_length() -> None:
+    at_most = range(-(1 << 8_191), 1 << 8_191, 1 << 4_000)
+    assert CODEC.decode(CODEC.encode(at_most)) == at_most
+    for value in (range(1 << 9_000), range(0, 5, -(1 << 9_000))):
+        with pytest.raises(SerializationError, match=r"result: range with numbers of more than 8,192 bits"):
+            CODEC.encode(value)
+    for state in ([0, 1 << 9_000, 1], [0, 1 << 9_000, 1 << 8_500]):
+        with pytest.raises(SerializationError, match="at most 8,192 bits"):
+            CODEC.decode(extension(codes.RANGE, state))
+
+
+def test_long_decimals_arrive_if_they_are_numbers() -> None:
+    digits = "123456789" * 300
+    for text in (
+        digits,
+        f"-{digits}",
+        f"0.{digits}",
+        f"-1.{digits}E+77",
+        f"{digits}E-5",
+        f"NaN{digits}",
+        f"-sNaN{digits}",
+    ):
+        value = Decimal(text)
+        assert str(CODEC.decode(CODEC.encode(value))) == str(value)
+    for text in (f"{digits}x", f"{digits}E{digits}", "_" * 2_000, f"{digits}.{digits}.", " " * 2_000):
+        with pytest.raises(SerializationError, match="not a decimal number"):
+            CODEC.decode(extension(codes.DECIMAL, text))
+
+
+def test_values_of_small_types_are_small() -> None:
+    for code in (codes.DATE, codes.TIMEDELTA, codes.TIMEZONE, codes.ZONEINFO, codes.COMPLEX, codes.ELLIPSIS):
+        with pytest.raises(SerializationError, match=rf"extension type {code} of 5,"):
+            CODEC.decode(extension(code, "x" * 5_000))
+    with pytest.raises(SerializationError, match="a time zone with a name of more than 500 characters"):
+        CODEC.encode(timezone(timedelta(0), "x" * 501))
+    named = timezone(timedelta(0), "\U0001f600" * 500)
+    assert CODEC.decode(CODEC.encode(named)).tzname(None) == named.tzname(None)
+
+
+def test_zones_are_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(special, "_kept_zones", {})
+    monkeypatch.setattr(special, "_MAX_KEPT_ZONES", 3)
+    names = [f"Etc/GMT+{number}" for number in range(1, 13)]
+    for name in names:
+        assert CODEC.decode(CODEC.encode(ZoneInfo(name))).key == name
+    assert list(special._kept_zones) == names[-3:]
+    # Kept, so that nothing has to be read again although nobody else has it.
+    kept = [*map(id, special._kept_zones.values())]
+    ZoneInfo("UTC")
+    assert [id(CODEC.decode(extension(codes.ZONEINFO, name))) for name in names[-3:]] == kept
+    ZoneInfo.clear_cache(only_keys=names[-1:])
+    fresh = ZoneInfo(names[-1])
+    assert CODEC.decode(extension(codes.ZONEINFO, names[-1])) is fresh is special._kept_zones[names[-1]]
