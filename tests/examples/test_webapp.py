@@ -337,13 +337,16 @@ def test_a_worker_that_is_replaced(webs: dict[str, Web], way: str):
 # ---- a back end that fails
 
 
+NOT_SENT = ("NotSentError", "ConnectionLostError")  # by a process that had a connection, it is the second one
+
+
 def test_a_back_end_that_comes_and_goes(web: Web):
     (slow,) = web.order_later("cut")
     web.backend.process.terminate()  # it drains, for an order runs
     eventually(lambda: web.ask("GET", "/articles")[0] == 503, PATIENCE)
     status, answer = web.ask("PUT", "/orders/late", article="nut", count=1)
     assert (status, answer["may_have_run"]) == (503, False)
-    assert answer["error"] in ("NotSentError", "ConnectionLostError", "CallRefusedError")
+    assert answer["error"] in (*NOT_SENT, "CallRefusedError")
     assert answer["text"]
 
     web.backend.end(signal.SIGKILL)
@@ -351,7 +354,8 @@ def test_a_back_end_that_comes_and_goes(web: Web):
     assert (status, answer["error"], answer["may_have_run"]) == (502, "MaybeExecutedError", True)
     assert "connection lost" in answer["text"]
     status, answer = web.ask("GET", "/articles")
-    assert (status, answer["error"]) == (503, "NotSentError")
+    assert status == 503
+    assert answer["error"] in NOT_SENT
     assert "Connection refused" in answer["text"]
 
     web.backend = web.start_backend(["-c", textwrap.dedent(BROKEN)], web.backend_port)
@@ -402,7 +406,7 @@ def test_which_verdict_is_which_status(webs: dict[str, Web]):
             assert json.loads(answer)["may_have_run"]
             assert application.ended_well().split() == ["503", "503", "502", "502", "504", "502"]
     web.warehouse.deliver("gear", 1)
-    assert web.ask("GET", "/orders/lonely") == (200, BOOKED), "it may have run, and it did"
+    assert web.ask("GET", "/orders/lonely")[0] == 404, "it may have run, but it was stopped in time"
 
 
 def test_a_port_that_is_taken(webs: dict[str, Web], tmp_path: Path):
