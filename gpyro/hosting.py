@@ -79,7 +79,7 @@ class ObjectHost:
             raise DaemonError(f"{obj.__name__} is a class; connect an instance of it, or use connect_class")
         if isinstance(obj, ObjBase) and "objectGUID" not in obj.__dict__:
             raise DaemonError(f"{type(obj).__name__}.__init__ did not call ObjBase.__init__")
-        wanted = obj.GUID() if isinstance(obj, ObjBase) else ""
+        wanted = obj.GUID() if isinstance(obj, ObjBase) else None
         uri = self._enter(obj, name, wanted, lambda guid: self._dispatcher.add(guid, name, obj))
         if isinstance(obj, ObjBase):
             obj.setPyroDaemon(cast("Daemon", self))
@@ -115,16 +115,16 @@ class ObjectHost:
         if instances not in MODES:
             raise ValueError(f"instances is one of {', '.join(MODES)}, not {instances!r}")
         add = self._dispatcher.add_class
-        return self._enter(cls, name, "", lambda guid: add(guid, name, cls, instances, creator or cls, self))
+        return self._enter(cls, name, None, lambda guid: add(guid, name, cls, instances, creator or cls, self))
 
-    def _enter(self, obj: Any, name: str | None, wanted: str, add: Callable[[str], None]) -> PyroURI:
+    def _enter(self, obj: Any, name: str | None, wanted: str | None, add: Callable[[str], None]) -> PyroURI:
         """Take up an object, with the id that is `wanted`, unless it has been already."""
         if name is not None and not isinstance(name, str):
             raise DaemonError(f"the name of an object is a str: {name!r}")
         if self._closed:
             raise DaemonError("the daemon is closed")
         with self._changing:
-            guid = self._ids.get(id(obj)) or wanted or getGUID()
+            guid = self._ids.get(id(obj)) or (getGUID() if wanted is None else wanted)
             uri = self._uri(guid)
             entry = self._dispatcher.entries.get(guid)
             if entry is not None and entry.obj is not obj:

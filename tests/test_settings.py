@@ -472,7 +472,14 @@ def test_both_bounds_belong_to_the_range(name: str) -> None:
 def test_only_those_items_may_be_zero_where_zero_means_something() -> None:
     zero = [name for name, item in ITEMS.items() if isinstance(item.kind, Whole | Seconds) and item.kind.low == 0]
     assert zero == [
-        *("PYRO_PORT", "PYRO_CHANNEL_LINGER", "PYRO_DRAIN_TIMEOUT", "PYRO_DNS_CACHE", "PYRO_TRACELEVEL"),
+        *(
+            "PYRO_PORT",
+            "PYRO_MAX_BLOCKING",
+            "PYRO_CHANNEL_LINGER",
+            "PYRO_DRAIN_TIMEOUT",
+            "PYRO_DNS_CACHE",
+            "PYRO_TRACELEVEL",
+        ),
         *("PYRO_USER_TRACELEVEL", "PYRO_NS_PORT", "PYRO_BC_RETRIES", "PYRO_ES_QUEUESIZE"),
     ]
 
