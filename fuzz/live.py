@@ -13,6 +13,7 @@ from peer import ANSWERS, Dead, Peer, Target, server_by_hand
 
 from gpyro import core
 from gpyro.errors import PyroError
+from gpyro.wire import metadata
 from gpyro.wire.frames import FLAG_METADATA, HEADER, MAGIC, MAX_ID, Kind, pack, pack_text, unpack_text
 from gpyro.wire.hello import Hello
 
@@ -55,7 +56,8 @@ def hostile_server(payloads: dict[str, bytes]) -> Iterator[core.DynamicProxy]:
     """A proxy for an object whose methods raise what these payloads say; every other one gives 5."""
 
     def answer(peer: Peer, frame: Any) -> None:
-        method = peer.codec.decode_call(frame[4])[0]
+        body = metadata.split(frame[4])[1] if frame[1] & FLAG_METADATA else frame[4]
+        method = peer.codec.decode_call(body)[0]
         body = payloads.get(method)
         if body is None:
             peer.send(pack(Kind.RESULT, frame[2], frame[3], peer.codec.encode(5)))
