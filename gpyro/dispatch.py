@@ -23,6 +23,7 @@ from gpyro.failures import NotPrepared, Rejected, Unread, Unsendable, answer_to_
 from gpyro.instances import ClassEntry
 from gpyro.observing import ServedCall, label_of, observers
 from gpyro.settings import Settings
+from gpyro.streams import Arriving, encode_result
 from gpyro.synchronize import CallLock
 from gpyro.tls import CURRENT_CALL, Call, LocalStorage, Session
 from gpyro.wire import metadata
@@ -175,6 +176,7 @@ class Dispatcher:
             body = frame[4]
             if frame[1] & FLAG_METADATA:
                 body = self._read_metadata(call, body)
+                serializer = call.decoder or serializer
             entry = self.entries.get(session.object_id)
             if entry is None or call.cancelled or self.draining or session.failure is not None:
                 raise self._why_not(call)
@@ -201,36 +203,43 @@ class Dispatcher:
                 result = getattr(target, method)(*arguments, **keywords)
                 try:
                     answer = serializer.encode(result)
-                except SerializationError as error:
-                    raise Unsendable(error) from None
+                except SerializationError:
+                    answer = self._with_streams(call, entry, result)
             else:
                 flags, answer = self._run_unusual(call, entry, body)
             if len(answer) > channel.result_limit:
                 raise self._too_large(channel, len(answer))
         except BaseException as error:
             call.worker = None  # what is said about it must not be broken off
+            if call.leaving is not None:
+                call.leaving.stop()
+                call.leaving = None
             kind, answer = answer_to_failed(call, self.entries.get(session.object_id), error)
         call.worker = None
         if self.unheard or call.watched:
             self._end_unusual(call)
             if frame[0] == _ONEWAY or call.answered:
                 return
-            if call.answer_annotations:
+            if call.answer_annotations or call.leaving is not None:
                 flags, answer = self._annotate(call, flags, answer)
         channel.answer(frame, kind, answer, flags)
 
     def _annotate(self, call: Call, flags: int, answer: bytes) -> tuple[int, bytes]:
         """The answer with what the method gives back along with it."""
         channel = call.session.channel
+        fields = {} if call.leaving is None else call.leaving.fields
+        if not call.answer_annotations:
+            return flags | FLAG_METADATA, metadata.prepend(fields, answer)
         try:
-            annotated = metadata.prepend({metadata.ANNOTATIONS: call.answer_annotations}, answer)
+            annotated = metadata.prepend({**fields, metadata.ANNOTATIONS: call.answer_annotations}, answer)
             if len(annotated) <= channel.result_limit:
                 return flags | FLAG_METADATA, annotated
             why: object = "with them it is over the limit of a message"
         except SerializationError as error:
             why = error
         channel.state.warn("annotations", "the annotations of an answer to %s are dropped: %s", channel.address, why)
-        return flags, answer
+        call.answer_annotations = None
+        return (flags, answer) if call.leaving is None else self._annotate(call, flags, answer)
 
     def _end_unusual(self, call: Call) -> None:
         """A call ended that somebody watched over, or, maybe, that nobody waits for."""
@@ -275,7 +284,18 @@ class Dispatcher:
             call.watch(until)
             if until <= time.monotonic():
                 call.late = call.cancelled = True
+        if metadata.STREAMS in fields and call.frame[0] == _CALL:
+            session = call.session
+            numbers = fields[metadata.STREAMS]
+            call.decoder = Arriving(session.channel, session.id, self.settings, numbers, call.deadline)
         return body
+
+    def _with_streams(self, call: Call, entry: ObjectEntry, result: object) -> bytes:
+        """Encode a result that the serializer refused, maybe because there are streams to be made of it."""
+        try:
+            return encode_result(call, entry, (self._gate, entry.lock), self.settings, result)
+        except SerializationError as error:
+            raise Unsendable(error) from None
 
     def _why_not(self, call: Call) -> BaseException:
         """Why a call may not start."""
@@ -331,7 +351,7 @@ class Dispatcher:
     def _read_call(self, call: Call, entry: ObjectEntry, body: bytes) -> tuple[str, Any, Any]:
         """Method and arguments of a call; if the method is a one-way one, its caller is answered."""
         try:
-            method, arguments, keywords = call.session.channel.serializer.decode_call(body)
+            method, arguments, keywords = (call.decoder or call.session.channel.serializer).decode_call(body)
         except SerializationError as error:
             raise _unreadable(error) from None
         is_oneway = entry.members(entry.target()).methods.get(method)
@@ -358,7 +378,12 @@ class Dispatcher:
             return 0, run_batch(call, entry, body, self._carry_out)
         if request is not None:
             result = self._carry_out(entry, *request)
-            return 0, b"" if kind == _ONEWAY else self._encode(call, result)
+            if kind == _ONEWAY:
+                return 0, b""
+            try:
+                return 0, bytes(call.session.channel.serializer.encode(result))
+            except SerializationError:
+                return 0, self._with_streams(call, entry, result)
         if kind == _SET:
             return self._set(call, entry, target, members, body)
         name = body.decode("utf-8", "replace")

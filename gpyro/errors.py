@@ -18,6 +18,7 @@
         └── ConnectionClosedError      an established connection was lost
             ├── ConnectionLostError    see above: it is both
             ├── MaybeExecutedError     verdict: lost after sending; the call may have run
+            ├── StreamLostError        a stream broke off; `items` tells after how many items
             └── TimeoutError           verdict: the deadline passed; see `phase` and `may_have_run`
 
 A verdict speaks of the call of the proxy that raises it. When a method on the server lets one of its own verdicts
@@ -145,6 +146,23 @@ class MaybeExecutedError(ConnectionClosedError):
     """The connection was lost after the call was sent and before its answer came: it may have run."""
 
     may_have_run = True
+
+
+class StreamLostError(ConnectionClosedError):
+    """A stream broke off before its end, though not by an exception of whoever makes its items.
+
+    The connection or the session is gone, or the other end gave the stream up. The call that it came with was carried
+    out.
+
+    Attributes:
+        items: how many items had arrived.
+    """
+
+    may_have_run = True
+
+    def __init__(self, text: str, items: int = 0) -> None:
+        super().__init__(text)
+        self.items = items
 
 
 class TimeoutError(ConnectionClosedError):

@@ -25,7 +25,7 @@ _STRANGE = frozenset((Rejection.UNKNOWN_OBJECT, Rejection.UNKNOWN_MEMBER, Reject
 CLOCKS_APART = 0.01
 """Seconds by which a nested call may find sooner that the time is over than the call that made it."""
 
-_DISPATCH = "gpyro.dispatch"
+_OURS = frozenset(("gpyro.dispatch", "gpyro.net.stream_ends"))
 
 
 class Rejected(Exception):
@@ -136,7 +136,7 @@ def _remote_lines(error: BaseException) -> list[str]:
 
 
 def _is_ours(trace: TracebackType) -> bool:
-    return trace.tb_frame.f_globals.get("__name__") == _DISPATCH
+    return trace.tb_frame.f_globals.get("__name__") in _OURS
 
 
 def _never_entered(error: BaseException) -> bool:

@@ -227,6 +227,27 @@ _LIMITS = (
         "sixteen messages of the greatest size; a client that never reads must not fill the server's memory",
     ),
     Item(
+        "PYRO_MAX_STREAMS",
+        10_000,
+        Whole(1, 1_000_000),
+        "streams of one channel that may be open at once, in each direction",
+        "as with proxies; one that is read costs the end that makes its items a greenlet",
+    ),
+    Item(
+        "PYRO_STREAM_ITEMS",
+        256,
+        Whole(1, 1_000_000),
+        "items of a stream that may be on their way, or wait for their reader",
+        "enough for small items to travel in a few large pieces; little to throw away when the reader leaves early",
+    ),
+    Item(
+        "PYRO_STREAM_BYTES",
+        1 * MIB,
+        Whole(4096, 1 << 31),
+        "bytes of items of a stream that may be on their way, or wait for their reader; a single larger item may, too",
+        "what the network holds in the usual time of a round trip",
+    ),
+    Item(
         "PYRO_MAX_MESSAGE",
         16 * MIB,
         Whole(4096, (1 << 32) - 1),

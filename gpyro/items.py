@@ -82,6 +82,9 @@ class Names:
     PYRO_MAX_CALLS: int
     PYRO_MAX_BYTES: int
     PYRO_MAX_UNREAD: int
+    PYRO_MAX_STREAMS: int
+    PYRO_STREAM_ITEMS: int
+    PYRO_STREAM_BYTES: int
     PYRO_MAX_MESSAGE: int
     PYRO_MAX_CONTAINERS: int
     PYRO_MAX_DEPTH: int

@@ -36,6 +36,8 @@ from gpyro.observing import CallInfo, label_of, observers
 from gpyro.pyrouri import PyroURI
 from gpyro.remote_traceback import CONTROL
 from gpyro.settings import Settings
+from gpyro.stream_calls import call_with_streams
+from gpyro.streams import Arriving
 from gpyro.validators import DefaultConnValidator, ServersJudge
 from gpyro.wire import metadata
 from gpyro.wire.frames import FLAG_BATCH, FLAG_METADATA, Frame, Kind, Rejection, unpack_text
@@ -87,13 +89,8 @@ def _catch_up(channel: Channel) -> None:
         sleep(0.001)
 
 
-def _received(answer: Frame) -> Frame:
-    """An answer without the metadata that it brings."""
-    if not answer[1] & FLAG_METADATA:
-        return answer
-    fields, body = metadata.split(answer[4])
-    keep_received(fields)
-    return (answer[0], answer[1] & ~FLAG_METADATA, answer[2], answer[3], body)
+class _NotEncodedError(Exception):
+    """The arguments of a call cannot travel as they are; ``args[0]`` is the SerializationError."""
 
 
 class ClientSession:
@@ -192,7 +189,10 @@ class RemoteObject:
             session = self.connect(deadline)
         channel = session.channel
         serializer = channel.serializer
-        body = serializer.encode_call(name, args, kwargs)
+        try:
+            body = serializer.encode_call(name, args, kwargs)
+        except SerializationError as error:
+            return call_with_streams(self, name, args, kwargs, deadline, fields or {}, error)
         if name in self.oneway:
             channel.send_oneway(session.id, body, 0, deadline)  # without chain, for the chain does not wait for it
             return None
@@ -201,16 +201,16 @@ class RemoteObject:
             flags, body = _with_metadata(fields, deadline, body)
         answer = channel.request(_CALL, session.id, body, flags, deadline)
         if answer[1]:
-            answer = _received(answer)
+            serializer, answer = self.received(channel, session.id, answer, deadline)
         if answer[0] == _RESULT:
             return serializer.decode(answer[4])
         if answer[0] == _REJECTED:
             if self.forget is not None:
                 self.forget(name)
-            if self._has_moved(session, answer):
+            if self.has_moved(session, answer):
                 encode = lambda codec: bytes(codec.encode_call(name, args, kwargs))  # noqa: E731
-                channel, answer = self._request(Kind.CALL, encode, deadline, fields or {}, again=False)
-                return channel.serializer.decode(answer[4])
+                _, serializer, answer = self._request(Kind.CALL, encode, deadline, fields or {}, again=False)
+                return serializer.decode(answer[4])
         raise self.failure(channel, answer)
 
     def _observed(self, name: str, args: Any, kwargs: Any) -> Any:
@@ -218,19 +218,25 @@ class RemoteObject:
 
         def call() -> Any:
             deadline, fields = self.handed_on()
-            if name in self.oneway:
-                session = self.connect(deadline)
-                body = session.channel.serializer.encode_call(name, args, kwargs)
-                session.channel.send_oneway(session.id, body, 0, deadline)
-                return None
             try:
-                encode = lambda codec: bytes(codec.encode_call(name, args, kwargs))  # noqa: E731
-                channel, answer = self._request(Kind.CALL, encode, deadline, fields)
+                if name in self.oneway:
+                    session = self.connect(deadline)
+                    session.channel.send_oneway(session.id, encode(session.channel.serializer), 0, deadline)
+                    return None
+                _, serializer, answer = self._request(Kind.CALL, encode, deadline, fields)
+            except _NotEncodedError as error:
+                return call_with_streams(self, name, args, kwargs, deadline, fields, error.args[0])
             except AttributeError:
                 if self.forget is not None:
                     self.forget(name)
                 raise
-            return channel.serializer.decode(answer[4])
+            return serializer.decode(answer[4])
+
+        def encode(codec: Any) -> bytes:
+            try:
+                return bytes(codec.encode_call(name, args, kwargs))
+            except SerializationError as error:
+                raise _NotEncodedError(error) from None
 
         return self._watched(name, call)
 
@@ -246,7 +252,19 @@ class RemoteObject:
         finally:
             info.end()
 
-    def _has_moved(self, session: ClientSession, answer: Frame) -> bool:
+    def received(self, channel: Channel, session_id: int, answer: Frame, deadline: float | None) -> tuple[Any, Frame]:
+        """What decodes the value of an answer, and the answer without the metadata that it brings."""
+        if not answer[1] & FLAG_METADATA:
+            return channel.serializer, answer
+        fields, body = metadata.split(answer[4])
+        keep_received(fields)
+        serializer = channel.serializer
+        if metadata.STREAMS in fields:
+            numbers = fields[metadata.STREAMS]
+            serializer = Arriving(channel, session_id, self.settings, numbers, deadline, keep=self)
+        return serializer, (answer[0], answer[1] & ~FLAG_METADATA, answer[2], answer[3], body)
+
+    def has_moved(self, session: ClientSession, answer: Frame) -> bool:
         """Whether the object of a name is unknown by the id that it had, so that its name is to be asked for again."""
         if self.made_for.protocol == "PYRO" or unpack_text(answer[4])[0] != Rejection.UNKNOWN_OBJECT:
             return False
@@ -259,11 +277,10 @@ class RemoteObject:
         """Send a request other than a call; `body` makes its body with the serializer it is given."""
         deadline, fields = self.handed_on()
         if observers:
-            asked: tuple[Channel, Frame] = self._watched(
-                label_of(kind), lambda: self._request(kind, body, deadline, fields)
-            )
-            return asked
-        return self._request(kind, body, deadline, fields)
+            channel, _, answer = self._watched(label_of(kind), lambda: self._request(kind, body, deadline, fields))
+        else:
+            channel, _, answer = self._request(kind, body, deadline, fields)
+        return channel, answer
 
     def handed_on(self) -> tuple[float | None, dict[str, Any]]:
         """The deadline of a call made now (monotonic seconds, or None), and the metadata that go with it."""
@@ -276,17 +293,21 @@ class RemoteObject:
         deadline: float | None,
         fields: dict[str, Any],
         again: bool = True,
-    ) -> tuple[Channel, Frame]:
-        """Send a request; with `again`, an object that has moved is looked for once more."""
+    ) -> tuple[Channel, Any, Frame]:
+        """Send a request; with `again`, an object that has moved is looked for once more.
+
+        Gives the channel, what decodes the answer, and the answer.
+        """
         session = self.connect(deadline)
         channel = session.channel
         flags, whole = _with_metadata(fields, deadline, body(channel.serializer))
         answer = channel.request(kind, session.id, whole, flags, deadline)
+        serializer = channel.serializer
         if answer[1]:
-            answer = _received(answer)
+            serializer, answer = self.received(channel, session.id, answer, deadline)
         if answer[0] == _RESULT:
-            return channel, answer
-        if answer[0] == _REJECTED and again and self._has_moved(session, answer):
+            return channel, serializer, answer
+        if answer[0] == _REJECTED and again and self.has_moved(session, answer):
             return self._request(kind, body, deadline, fields, again=False)
         raise self.failure(channel, answer)
 

@@ -152,6 +152,8 @@ class Call:
         answer_annotations: what its answer takes back.
         info: what observers are told of it; None if there are none.
         storage: the storage that it sees, where that is not the session's.
+        decoder: reads its arguments, where the serializer of the channel does not do.
+        leaving: the streams that its result refers to.
     """
 
     chain: tuple[bytes, ...] = ()
@@ -168,6 +170,8 @@ class Call:
     answer_annotations: dict[str, Any] | None = None
     info: Any = None
     storage: LocalStorage | None = None
+    decoder: Any = None
+    leaving: Any = None
 
     def __init__(self, session: Session, frame: Frame) -> None:
         self.session = session

@@ -24,9 +24,10 @@ ROOMS = {
     2: "settings items item_kinds item_table item_sources config_file startup tracebacks logs limited_log argparser "
     "deadline",
     3: "net",
-    4: "tls locks observing context objects entries instances synchronize dispatch failures batches thread_pool calls",
+    4: "tls locks observing context objects entries instances synchronize dispatch failures batches thread_pool calls "
+    "streams",
     5: "pyrouri validators remote adapter proxy futures batching plugins "
-    "termination servant reaping hosting rounds hub_daemon",
+    "termination servant reaping hosting rounds hub_daemon stream_calls",
     6: "naming stores discovery eventsvc interop",
     7: "core configuration util protocol testing test nsc xnsc wxnsc",
 }

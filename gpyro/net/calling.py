@@ -48,9 +48,20 @@ class CallingStream(FrameStream):
         peer_limit: largest body that the peer takes.
         window: what may still be sent of what the peer granted.
         call_ids, session_ids: where the next ids come from.
+        readers: how many greenlets wait for an item of a stream.
     """
 
-    __slots__ = ("_calls_waiting", "call_ids", "opened", "peer_limit", "pending", "read_up_to", "session_ids", "window")
+    __slots__ = (
+        "_calls_waiting",
+        "call_ids",
+        "opened",
+        "peer_limit",
+        "pending",
+        "read_up_to",
+        "readers",
+        "session_ids",
+        "window",
+    )
 
     def __init__(self, state: HubState, sock: _socket.socket, wire: Connection) -> None:
         super().__init__(state, sock, wire)
@@ -58,6 +69,7 @@ class CallingStream(FrameStream):
         self.opened: set[int] | None = None
         self.window = _NO_WINDOW
         self.peer_limit = 0
+        self.readers = 0
         self.read_up_to = 0.0
         self.call_ids = self.session_ids = _NO_IDS
         # Made when the first call has to wait.
@@ -250,6 +262,7 @@ class CallingStream(FrameStream):
         if self.opened is not None and session_id in self.opened and not self.closed:
             self.opened.discard(session_id)
             self.send(pack(Kind.CLOSE, 0, session_id))
+            self.end_streams_of(session_id)
             if not self.opened and not self.pending:
                 self.on_idle()
 
@@ -275,8 +288,37 @@ class CallingStream(FrameStream):
                 caller.switch()
             except BaseException as error:
                 self.hub.handle_error(caller, type(error), error, error.__traceback__)
+        elif frame[1]:
+            self.on_unwanted_answer(frame)
+
+    # For the class above
+
+    def on_unwanted_answer(self, frame: Frame) -> None:
+        """An answer with flags came for a caller that left."""
+
+    def on_stream_frame(self, frame: Frame) -> None:
+        """Credit for a stream came."""
+
+    def end_streams_of(self, session_id: int) -> None:
+        """A session is over, and so are its streams."""
+
+    # Credit, and the reasons to wait for what arrives
+
+    def expect_items(self, change: int) -> None:
+        """One more greenlet waits for an item of a stream, or one less (-1)."""
+        self.readers += change
+        if self.closed:
+            return
+        if change > 0:
+            self._read_watcher.ref = True
+        elif not self.readers and not self.pending:
+            self.drained = True  # whether there still is a reason to read is looked at again
+            self.state.run_in_hub(self._look_whether_idle)
 
     def _on_credit(self, frame: Frame) -> None:
+        if frame[2]:
+            self.on_stream_frame(frame)
+            return
         if len(frame[4]) != CREDIT_BODY.size:
             raise WireError("a CREDIT of the wrong length", "W2")
         if not self.window.give(*CREDIT_BODY.unpack(frame[4])):
@@ -292,7 +334,8 @@ class CallingStream(FrameStream):
     def on_drained(self) -> None:
         """See `FrameStream`: without calls out, this stream is no reason for the loop to go on."""
         self.drained = False
-        if not self.pending and not (self._calls_waiting is not None and self._calls_waiting.busy):
+        waiting = self.readers or (self._calls_waiting is not None and self._calls_waiting.busy)
+        if not self.pending and not waiting:
             if self.closed:
                 return
             self._read_watcher.ref = False

@@ -17,8 +17,22 @@ from gpyro.net.hub import HubState
 from gpyro.net.outgoing import GATHER_SIZE, HIGH_WATER
 from gpyro.net.sockets import Credentials, peer_credentials
 from gpyro.net.stream import ALONE
+from gpyro.net.streams import StreamTable
+from gpyro.wire import metadata
 from gpyro.wire.connection import Connection
-from gpyro.wire.frames import CREDIT_BODY, HEADER, HEADER_SIZE, Frame, Kind, Rejection, pack, pack_text, unpack_text
+from gpyro.wire.frames import (
+    CREDIT_BODY,
+    FLAG_METADATA,
+    HEADER,
+    HEADER_SIZE,
+    MAX_ID,
+    Frame,
+    Kind,
+    Rejection,
+    pack,
+    pack_text,
+    unpack_text,
+)
 from gpyro.wire.ids import made_by_connecting_end
 
 if TYPE_CHECKING:
@@ -77,6 +91,7 @@ class Channel(CallingStream):
         result_limit: largest result that may be sent now: what the peer takes, and less while many wait to be read.
         in_calls, in_bytes: unanswered calls of the peer, and the bytes of their bodies.
         granted_calls, granted_bytes: how much of that the peer may have.
+        streams: the streams that values refer to; None before the first.
     """
 
     __slots__ = (
@@ -98,6 +113,7 @@ class Channel(CallingStream):
         "serializer",
         "served",
         "serving",
+        "streams",
         "unheard",
         "user",
     )
@@ -124,6 +140,7 @@ class Channel(CallingStream):
         self.granted_calls = self.granted_bytes = 0
         self.result_limit = 0
         self.unheard: Any = None
+        self.streams: StreamTable | None = None
         self._held = 0  # bytes of results whose workers wait for room
         self.draining = False
         self._owed_calls = self._owed_bytes = 0
@@ -207,6 +224,7 @@ class Channel(CallingStream):
         if session is None:
             raise WireError(f"session {frame[3]} is not open", "N3")
         self.acceptor.close_session(self, session)  # type: ignore[union-attr]
+        self.end_streams_of(frame[3])
 
     def _on_cancel(self, frame: Frame) -> None:
         call = self.serving.get(frame[2])
@@ -234,6 +252,31 @@ class Channel(CallingStream):
 
     def _ignore(self, frame: Frame) -> None:
         """PONG, and kinds with the top bit set that this version does not know."""
+
+    # Streams
+
+    def stream_table(self) -> StreamTable:
+        """The streams of this channel, most of which never have any."""
+        if self.streams is None:
+            self.streams = StreamTable(self)
+        return self.streams
+
+    def on_stream_frame(self, frame: Frame) -> None:
+        """See `CallingStream`; also what the handlers of a stream's frames are."""
+        self.stream_table().on_frame(frame)
+
+    def end_streams_of(self, session_id: int) -> None:
+        """See `CallingStream`."""
+        if self.streams is not None:
+            self.streams.end_session(session_id)
+
+    def on_unwanted_answer(self, frame: Frame) -> None:
+        """See `CallingStream`: nobody will read the streams that it brings."""
+        if frame[1] & FLAG_METADATA:
+            numbers = metadata.split(frame[4])[0].get(metadata.STREAMS)
+            for number in numbers if isinstance(numbers, list) else ():
+                if type(number) is int and 0 < number <= MAX_ID:
+                    self.stream_table().refuse(number)
 
     # Answers of this end
 
@@ -316,6 +359,8 @@ class Channel(CallingStream):
             self._calls_waiting.advance()
         if self._results_waiting is not None:
             self._results_waiting.advance()
+        if self.streams is not None:
+            self.streams.on_room()
         deferred, self._deferred = self._deferred, None
         if self.mute and deferred is not None:
             deferred = self.without_answer(deferred)
@@ -345,6 +390,8 @@ class Channel(CallingStream):
         if self._results_waiting is not None:
             self._results_waiting.close(ConnectionLostError(f"connection lost: {self.reason}"))
         self._deferred = None
+        if self.streams is not None:
+            self.streams.end(self.reason)
         if self.acceptor is not None:
             for session in list(self.served.values()):
                 self.acceptor.close_session(self, session)
@@ -363,6 +410,7 @@ _BY_KIND: Final[dict[int, _Handler]] = {
     Kind.CLOSE: Channel._on_close,
     **dict.fromkeys(_REQUESTS, Channel._on_request),
     **dict.fromkeys((Kind.RESULT, Kind.ERROR, Kind.REJECTED), Channel._on_answer),
+    **dict.fromkeys((Kind.STREAM_ITEM, Kind.STREAM_END, Kind.STREAM_ERROR), Channel.on_stream_frame),
     Kind.CREDIT: Channel._on_credit,
     Kind.CANCEL: Channel._on_cancel,
     Kind.PING: Channel._on_ping,

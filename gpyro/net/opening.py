@@ -19,12 +19,12 @@ from gpyro.remote_traceback import CONTROL
 from gpyro.settings import Settings
 from gpyro.wire.connection import Connection
 from gpyro.wire.frames import Frame, Kind, Refusal, unpack_text
-from gpyro.wire.hello import SCRAM, Hello
+from gpyro.wire.hello import SCRAM, STREAMS, Hello
 
 
 def client_hello(settings: Settings, proves: bool = False) -> Hello:
     """What a client without objects of its own says; `proves`: it can prove who it is."""
-    capabilities = (SCRAM,) if proves else ()
+    capabilities = (STREAMS, SCRAM) if proves else (STREAMS,)
     return Hello(serializers=settings.serializers(), message=settings.PYRO_MAX_MESSAGE, capabilities=capabilities)
 
 

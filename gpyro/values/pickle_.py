@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import pickle
 from typing import Any, ClassVar
 
@@ -10,6 +11,7 @@ from gpyro.errors import SerializationError
 from .guard import check_length
 from .refusal import brief
 from .serializer import Body, Serializer
+from .streams import ArrivingStreams, LeavingStreams
 
 _PROTOCOL = 5
 
@@ -23,7 +25,7 @@ class PickleSerializer(Serializer):
     def encode(self, value: Any, root: str = "result") -> bytes:
         """See `Serializer.encode`; the path in errors is no longer than `root`."""
         try:
-            body = pickle.dumps(value, _PROTOCOL)
+            body = self._dumps(value)
             check_length(len(body), self.limits)
         except Exception as error:
             raise SerializationError(f"{root}: {error}", root) from error
@@ -37,6 +39,24 @@ class PickleSerializer(Serializer):
         """See `Serializer.decode`."""
         check_length(len(body), self.limits)
         try:
-            return pickle.loads(body)
+            return self._loads(body)
         except Exception as error:
             raise SerializationError(f"the bytes are no value: {brief(error)}") from error
+
+    def _dumps(self, value: Any) -> bytes:
+        registry = self.registry
+        if not isinstance(registry, LeavingStreams):
+            return pickle.dumps(value, _PROTOCOL)
+        file = io.BytesIO()
+        pickler = pickle.Pickler(file, _PROTOCOL)
+        pickler.persistent_id = registry.reference_to  # type: ignore[method-assign]
+        pickler.dump(value)
+        return file.getvalue()
+
+    def _loads(self, body: Body) -> Any:
+        registry = self.registry
+        if not isinstance(registry, ArrivingStreams):
+            return pickle.loads(body)
+        unpickler = pickle.Unpickler(io.BytesIO(body))
+        unpickler.persistent_load = registry.referred_to  # type: ignore[method-assign]
+        return unpickler.load()

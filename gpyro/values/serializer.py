@@ -35,6 +35,10 @@ class Serializer(ABC):
         self.registry = registry
         self.limits = limits
 
+    def over(self, registry: Registry) -> Serializer:
+        """The same serializer over another registry, for a single value or a few."""
+        return type(self)(registry, self.limits)
+
     @abstractmethod
     def encode(self, value: Any, root: str = "result") -> bytes:
         """Encode a value.

@@ -17,6 +17,8 @@ PROTOCOL_VERSION = 1
 AGENT = f"gpyro/{VERSION}"
 SCRAM = "scram-sha-256"
 """The capability of a connecting end that proves who it is: its first step follows the hello [A1]."""
+STREAMS = "streams"
+"""The capability of an end that understands streams [T1]."""
 
 _MAX_GRANT = 2**32 - 1
 _MAX_NAME = 64

@@ -23,6 +23,9 @@ TRACE = "traceparent"
 ANNOTATIONS = "annotations"
 """Key of what programs give along [M3]."""
 
+STREAMS = "streams"
+"""Key of the numbers of the streams that the value refers to [T1]."""
+
 INHERITED = (CORRELATION, TRACE)
 """What calls made in the course of a call take along by themselves."""
 
