@@ -211,9 +211,6 @@ class Dispatcher:
                 raise self._too_large(channel, len(answer))
         except BaseException as error:
             call.worker = None  # what is said about it must not be broken off
-            if call.leaving is not None:
-                call.leaving.stop()
-                call.leaving = None
             kind, answer = answer_to_failed(call, self.entries.get(session.object_id), error)
         call.worker = None
         if self.unheard or call.watched:
@@ -295,6 +292,7 @@ class Dispatcher:
         try:
             return encode_result(call, entry, (self._gate, entry.lock), self.settings, result)
         except SerializationError as error:
+            error.__context__ = None  # the serializer's first refusal says the same
             raise Unsendable(error) from None
 
     def _why_not(self, call: Call) -> BaseException:

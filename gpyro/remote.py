@@ -189,10 +189,13 @@ class RemoteObject:
             session = self.connect(deadline)
         channel = session.channel
         serializer = channel.serializer
+        body, refused = b"", None
         try:
             body = serializer.encode_call(name, args, kwargs)
         except SerializationError as error:
-            return call_with_streams(self, name, args, kwargs, deadline, fields or {}, error)
+            refused = SerializationError(str(error), error.path)  # without the frames, which would hold on to this one
+        if refused is not None:
+            return call_with_streams(self, name, args, kwargs, deadline, fields or {}, refused)
         if name in self.oneway:
             channel.send_oneway(session.id, body, 0, deadline)  # without chain, for the chain does not wait for it
             return None
@@ -224,19 +227,20 @@ class RemoteObject:
                     session.channel.send_oneway(session.id, encode(session.channel.serializer), 0, deadline)
                     return None
                 _, serializer, answer = self._request(Kind.CALL, encode, deadline, fields)
+                return serializer.decode(answer[4])
             except _NotEncodedError as error:
-                return call_with_streams(self, name, args, kwargs, deadline, fields, error.args[0])
+                refused = error.args[0]
             except AttributeError:
                 if self.forget is not None:
                     self.forget(name)
                 raise
-            return serializer.decode(answer[4])
+            return call_with_streams(self, name, args, kwargs, deadline, fields, refused)
 
         def encode(codec: Any) -> bytes:
             try:
                 return bytes(codec.encode_call(name, args, kwargs))
             except SerializationError as error:
-                raise _NotEncodedError(error) from None
+                raise _NotEncodedError(SerializationError(str(error), error.path)) from None
 
         return self._watched(name, call)
 
