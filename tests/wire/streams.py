@@ -29,7 +29,23 @@ PLACE_NAMES = [f"{'connecting' if connecting else 'accepting'}-{state.name}" for
 
 # What rule S2 of docs/wire.md lets in.
 ESTABLISHED = frozenset(
-    (0x08, 0x09, *range(0x10, 0x16), 0x20, 0x21, 0x22, 0x30, 0x33, 0x34, 0x35, 0x36, *range(0x80, 0x100))
+    (
+        0x08,
+        0x09,
+        *range(0x10, 0x16),
+        0x20,
+        0x21,
+        0x22,
+        0x29,
+        0x2A,
+        0x2B,
+        0x30,
+        0x33,
+        0x34,
+        0x35,
+        0x36,
+        *range(0x80, 0x100),
+    )
 )
 EXPECTED: dict[tuple[bool, State], frozenset[int]] = {
     (False, State.HELLO): frozenset({0x01}),
