@@ -9,7 +9,7 @@ from gpyro.errors import SerializationError, StreamLostError
 from gpyro.streams import CallersWork
 from gpyro.wire.frames import CREDIT_BODY, Kind, Refusal, pack
 from gpyro.wire.streams import pack_items
-from tests.net.peers import CODEC, Desk, channel_and_raw
+from tests.net.peers import CODEC, Desk, channel_and_raw, results, spawn
 from tests.support import eventually, turns
 
 WINDOW = (4, 1000)
@@ -173,7 +173,7 @@ def test_items_before_the_end_of_the_channel_are_read(ends):
     eventually(lambda: channel.closed)
     assert reader.fill(None)
     reader.ready.clear()
-    with pytest.raises(StreamLostError, match="connection lost: .*; the stream broke off after 2 items") as caught:
+    with pytest.raises(StreamLostError, match=r"connection lost: .*; the stream broke off after 2 items") as caught:
         read(reader)
     assert caught.value.items == 2
 
@@ -236,10 +236,10 @@ def test_items_before_any_credit(ends):
 def test_items_that_are_none(ends, body):
     channel, raw = ends
     reader = receiver(channel)
-    reading = gevent.spawn(lambda: pytest.raises(SerializationError, reader.fill, None))
+    reading = spawn(reader.fill, None)
     raw.read()
     raw.send(pack(Kind.STREAM_ITEM, 1, 0, body))
-    reading.get(timeout=5)
+    assert isinstance(results([reading])[0], SerializationError)
     assert reader.fill(None) is False
     while raw.read()[0] != Kind.STREAM_END:
         pass
