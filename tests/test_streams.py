@@ -56,6 +56,13 @@ class Source(core.ObjBase):
         finally:
             self.ends.append("closed")
 
+    def late(self):
+        self.made += 1
+        with gpyro.shield():
+            self.go_on.wait()
+            self.kept = self.numbers(5)
+            return self.kept
+
     def queued(self):
         while (item := self.queue.get()) is not None:
             yield item
@@ -451,14 +458,64 @@ def test_an_argument_of_a_call_that_was_not_started_stays_as_it_is(daemon, proxy
     assert proxy.total(generator) == 3
 
 
-def test_nobody_waits_for_the_result_any_more(daemon, proxy, source):
-    calling = gevent.spawn(proxy.echo, 1)
-    calling.join()
-    slow = gevent.spawn(proxy._invokePYRO, "numbers", (5,), {})
-    gevent.sleep(0)  # the call is on its way, and its caller leaves
-    slow.kill()
-    assert proxy.echo(2) == 2
+def test_a_result_that_nobody_waits_for_any_more_is_closed(daemon, proxy, source):
+    calling = gevent.spawn(proxy.late)
+    eventually(lambda: source.made)
+    calling.kill()
+    source.go_on.set()
+    eventually(lambda: source.kept is not None and source.kept.gi_frame is None)
     eventually(lambda: all_over(daemon, proxy))
+
+
+def test_a_result_that_cannot_be_read_is_closed(daemon, source):
+    with configured(PYRO_MAX_STREAMS=1):
+        proxy = core.getProxyForURI(uri_of(daemon, source))
+    with pytest.raises(SerializationError, match="PYRO_MAX_STREAMS"):
+        proxy.pair()
+    eventually(lambda: all_over(daemon, proxy))
+    assert list(proxy.numbers(2)) == [0, 1]
+    proxy._release()
+
+
+def test_a_program_may_end_amid_its_streams(daemon, source):
+    code = """
+        import itertools, sys
+        from gpyro import core
+        proxy = core.getProxyForURI(sys.argv[1])
+        stream, other = proxy.endless(), proxy.numbers(5)
+        next(stream)
+        proxy.keep(itertools.count())
+    """
+    with program(code, str(uri_of(daemon, source))) as client:
+        assert client.end() == (0, "", "")
+    eventually(lambda: source.ends == ["closed"])
+    with pytest.raises(StreamLostError):
+        list(source.kept)
+
+
+def test_a_forked_child_has_nothing_of_its_parents_streams(daemon, source):
+    code = """
+        import os, sys, gevent
+        from gpyro import core, errors
+        proxy = core.getProxyForURI(sys.argv[1])
+        stream = proxy.numbers(5)
+        print(next(stream), flush=True)
+        if not (child := gevent.os.fork()):
+            try:
+                while True:
+                    next(stream)
+            except errors.PyroError as error:
+                print(error, flush=True)
+            del stream
+            gevent.sleep(0.01)
+            os._exit(0)
+        gevent.os.waitpid(child, 0)
+        print(sum(stream))
+    """
+    with program(code, str(uri_of(daemon, source)), environment={"PYTHONWARNINGS": "ignore"}) as client:
+        assert client.line() == "0"
+        assert "forked" in client.line()
+        assert client.ended_well() == "10\n"
 
 
 def test_a_deadline_ends_the_stream_at_both_ends(daemon, proxy, source):

@@ -329,6 +329,7 @@ class Sender(StreamEnd):
         if self.ended:
             return
         if not body or (count > 1 and len(body) > min(self.credit.bytes, self.credit.granted_bytes // 4)):
+            self._together = max(1, count // 2)
             self._send(items[: count // 2])
             self._send(items[count // 2 :])
             return
