@@ -19,6 +19,7 @@ from gpyro import errors
 from gpyro.constants import TRACEBACK_ATTRIBUTE
 from gpyro.remote_traceback import remote_note
 from gpyro.values import Limits, Serializer
+from gpyro.values.streams import ArrivingStreams, LeavingStreams
 
 from .samples import (
     SAMPLES,
@@ -173,6 +174,19 @@ class SerializerContract:
     def test_what_is_no_error_is_refused(self, codec: Serializer, value: Any) -> None:
         with pytest.raises(errors.SerializationError):
             codec.decode_error(codec.encode(value))
+
+    def test_an_iterator_becomes_a_reference_to_a_stream(self, codec: Serializer) -> None:
+        opened: list[Any] = []
+
+        def open_stream(source: Any) -> int:
+            opened.append(source)
+            return 7
+
+        source = iter([1])
+        body = codec.over(LeavingStreams(codec.registry, open_stream)).encode([{"k": source}, 2])
+        assert opened == [source]
+        arriving = codec.over(ArrivingStreams(codec.registry, lambda number: ("stream", number)))
+        assert arriving.decode(body) == [{"k": ("stream", 7)}, 2]
 
     def test_an_unregistered_class_fails_at_the_sender_with_its_path(self, safe: Serializer) -> None:
         argument = Plain(None, [0, 1, 2, Plain(Unregistered(), [])])

@@ -7,10 +7,12 @@ import pytest
 
 from gpyro.errors import SerializationError, StreamLostError
 from gpyro.streams import CallersWork
-from gpyro.wire.frames import CREDIT_BODY, Kind, Refusal, pack
+from gpyro.values.streams import LeavingStreams
+from gpyro.wire import metadata
+from gpyro.wire.frames import CREDIT_BODY, FLAG_METADATA, Kind, Refusal, pack
 from gpyro.wire.streams import pack_items
 from tests.net.peers import CODEC, Desk, channel_and_raw, results, spawn
-from tests.support import eventually, turns
+from tests.support import ROOT, eventually, turns
 
 WINDOW = (4, 1000)
 
@@ -59,6 +61,16 @@ def read(receiver):
         got += receiver.ready
         receiver.ready.clear()
     return got
+
+
+def test_the_example_of_the_document():
+    document = (ROOT / "docs" / "wire.md").read_text()
+    example = document.partition("a stream with two items:\n\n```\n")[2].partition("```")[0]
+    data = bytes.fromhex("".join(line.partition("  ")[0] for line in example.splitlines()))
+    codec = CODEC.over(LeavingStreams(CODEC.registry, lambda source: 2))
+    body = metadata.prepend({metadata.STREAMS: [2]}, codec.encode(iter([1, 2])))
+    result = pack(Kind.RESULT, 1, 1, body, FLAG_METADATA)
+    assert data == result + credit(2, 256, 1 << 20) + items(2, 1, 2) + end(2)
 
 
 # A generator here, whose items the peer reads
