@@ -783,6 +783,27 @@ def test_the_steps_of_a_synchronized_object_do_not_overlap_its_calls():
         proxy._release()
 
 
+def test_the_lock_is_let_go_of_while_a_generator_is_read():
+    class Ledger(core.SynchronizedObjBase):
+        def rows(self):
+            for number in range(100):
+                turns(1)
+                yield number
+
+        def touch(self):
+            return True
+
+    ledger = Ledger()
+    with serving(ledger) as daemon:
+        proxy = daemon.getProxyForObj(ledger)
+        for number in proxy.rows():
+            assert proxy.touch()
+            if number == 20:
+                break
+        assert proxy.touch()
+        proxy._release()
+
+
 def test_where_calls_do_not_overlap_streams_do_not_either(source):
     with configured(PYRO_MULTITHREADED=0), serving(source) as daemon:
         proxy = daemon.getProxyForObj(source)

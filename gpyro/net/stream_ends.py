@@ -34,7 +34,7 @@ TURN: Final = 0.005
 QUICK: Final = 0.001
 """Seconds within which items may be taken from a generator for more of them to be taken in one go the next time."""
 
-_GATHERED_AT_FIRST, _GROWTH = 4, 4
+_GROWTH: Final = 4
 
 
 class Work(Protocol):
@@ -137,7 +137,7 @@ class Sender(StreamEnd):
         self._worker: greenlet | None = None
         self._gathered: deque[Any] = deque()
         self._taken = 0  # items that have left `_gathered`
-        self._together = _GATHERED_AT_FIRST
+        self._together = 1  # items taken in one go
         self._failure: bytes | None = None
         self._encoding = self._flush_planned = False
         self._timer: Any = None
@@ -254,6 +254,7 @@ class Sender(StreamEnd):
         gathered = self._gathered
         count = min(self._together, self.credit.items - len(gathered))
         before = self._taken + len(gathered)
+        stopped = False
         with self.work.step():
             began = monotonic()
             try:
@@ -262,6 +263,9 @@ class Sender(StreamEnd):
                     if not self._flush_planned:
                         self._flush_planned = True
                         self.channel.loop.run_callback(self._flush_gathered)
+                        if self._taken + len(gathered) > before + 1:
+                            stopped = True  # it has waited for something: what the step holds is let go of, too
+                            break
             except BaseException as error:
                 if self.ended or self._failure is not None:
                     raise
@@ -272,7 +276,7 @@ class Sender(StreamEnd):
             self._together = min(self._together * _GROWTH, max(1, self.credit.granted_items // 4))
         elif took > TURN:
             self._together = max(1, self._together // 2)
-        return self._taken + len(gathered) - before < count
+        return not stopped and self._taken + len(gathered) - before < count
 
     def _fail_with(self, error: BaseException) -> None:
         """The generator raised; what it gave before is sent before that is told."""
