@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
-from gevent import get_hub
+from gevent._hub_local import get_hub_if_exists
 from greenlet import getcurrent, greenlet
 
 from gpyro.context import DEADLINE, time_left
@@ -67,7 +67,7 @@ class RemoteIterator(Iterator[Any]):
 
     def _fill(self) -> bool:
         receiver = self._receiver
-        if receiver.channel.hub is not get_hub():
+        if receiver.channel.hub is not get_hub_if_exists():
             raise PyroError("a stream is iterated in the thread that it arrived in")
         if receiver.channel.forked_away:
             raise PyroError("a stream cannot be iterated in a forked child: it is the parent's")
@@ -77,7 +77,7 @@ class RemoteIterator(Iterator[Any]):
     def close(self) -> None:
         """Leave it: the generator on the other side is closed. May be called again, and from any thread."""
         receiver, self._keep = self._receiver, None
-        if receiver.channel.hub is get_hub():
+        if receiver.channel.hub is get_hub_if_exists():
             receiver.close()
         else:
             receiver.channel.state.call_soon(receiver.close)
