@@ -34,6 +34,9 @@ TURN: Final = 0.005
 QUICK: Final = 0.001
 """Seconds within which items may be taken from a generator for more of them to be taken in one go the next time."""
 
+SHORTEST: Final = 0.001
+"""Seconds of the shortest timer: libuv has none that are shorter, and warns of them."""
+
 _GROWTH: Final = 4
 
 
@@ -96,7 +99,7 @@ class StreamEnd:
         self._pauses.append(pause)
         timer = None
         if until is not None:
-            timer = self.channel.loop.timer(max(0.0, until - monotonic()))
+            timer = self.channel.loop.timer(max(SHORTEST, until - monotonic()))
             timer.start(pause.over, update=True)
         try:
             while pause.waiting is not None:
@@ -142,7 +145,7 @@ class Sender(StreamEnd):
         self._encoding = self._flush_planned = False
         self._timer: Any = None
         if work.deadline is not None:
-            self._timer = self.channel.loop.timer(max(0.0, work.deadline - monotonic()), ref=False)
+            self._timer = self.channel.loop.timer(max(SHORTEST, work.deadline - monotonic()), ref=False)
             self._timer.start(self._expire, update=True)
 
     # In the hub
