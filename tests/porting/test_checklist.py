@@ -202,6 +202,9 @@ MODES = {
 
 DIFFERENCES = {
     "methods that block": ("porting/differences::a_method_that_sleeps_holds_the_others_unless_it_is_gevents_sleep",),
+    "methods whose caller gave up": (
+        "porting/differences::a_method_whose_caller_gave_up_is_stopped_unless_it_is_shielded",
+    ),
     "methods that compute": ("porting/differences::a_method_that_sleeps_holds_the_others_unless_it_is_gevents_sleep",),
     "a daemon outside of its loop": (
         "porting/differences::a_daemon_serves_only_while_its_loop_runs",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import pickle
 import time
@@ -183,6 +184,42 @@ def test_a_late_answer_costs_nobody_the_connection(daemon, proxy):
         proxy.wait(0.1)
     assert proxy.echo(2) == 2
     assert daemon.connections == [connection]
+
+
+@pytest.mark.parametrize("shielded", [True, False])
+@pytest.mark.parametrize("how", ["timeout", "killed", "oneway"])
+def test_a_method_whose_caller_gave_up_is_stopped_unless_it_is_shielded(how, shielded):
+    class Slow(core.ObjBase):
+        def __init__(self):
+            super().__init__()
+            self.seen = []
+
+        def work(self):
+            self.seen.append("begun")
+            try:
+                with gpyro.shield() if shielded else contextlib.nullcontext():
+                    gevent.sleep(0.1)
+                    self.seen.append("done")
+            finally:
+                self.seen.append("ended")
+
+    slow = Slow()
+    with serving(slow) as daemon:
+        proxy = daemon.getProxyForObj(slow)
+        if how == "oneway":
+            proxy._setOneway("work")
+        if how != "killed":
+            proxy._setTimeout(0.05)
+        calling = gevent.spawn(proxy.work)
+        eventually(lambda: slow.seen)
+        if how == "killed":
+            calling.kill()
+        elif how == "timeout":
+            with pytest.raises(errors.TimeoutError):
+                calling.get()
+        eventually(lambda: "ended" in slow.seen)
+        assert ("done" in slow.seen) == (shielded or how == "oneway")
+        proxy._release()
 
 
 def test_an_unknown_object_costs_nobody_the_connection(daemon, proxy):
