@@ -195,7 +195,9 @@ def test_without_descriptors_one_is_told_and_accepting_pauses(obj, number, caplo
 
 
 @pytest.mark.parametrize(
-    "error", [OSError(errno.EPERM, "odd"), ValueError("odd"), gevent.Timeout(), RecursionError("odd")], ids=repr
+    "error",
+    [OSError(errno.EPERM, "odd"), ValueError("odd"), gevent.Timeout(), RecursionError("odd")],
+    ids=lambda error: type(error).__name__,
 )
 def test_an_exception_in_accept_is_logged_and_accepting_goes_on(obj, error, caplog, capsys):
     with serving(obj) as daemon:

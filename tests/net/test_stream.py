@@ -92,7 +92,7 @@ def test_a_stream_that_ends_tells_so():
 ERRORS = [ValueError("injected"), gevent.Timeout(), RecursionError("injected"), MemoryError("injected")]
 
 
-@pytest.mark.parametrize("error", ERRORS, ids=repr)
+@pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
 @pytest.mark.parametrize("where", ["read", "handler", "flush", "timer", "turn", "writable"])
 def test_an_exception_in_a_callback_closes_with_a_reason_and_answers_every_waiter(
     where, error, caplog, capsys, monkeypatch
