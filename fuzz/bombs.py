@@ -124,6 +124,15 @@ def _big_int(value: int) -> bytes:
     return extension(codes.BIG_INT, value.to_bytes(12, "little"))
 
 
+# A decoder ignores what follows the value of an extension value: here the header of a text of 16 MiB.
+_HIDING = extension(codes.TUPLE, b"\x90\xdb\x00\xff\xff\xff")
+
+
+def _deep_lists(times: int) -> bytes:
+    """Lists of 1,000 levels in an extension value, so many times in each other: each takes half a MiB of stack."""
+    return nested(4, codes.TUPLE, b"\x91", array(_HIDING, nested(times, codes.TUPLE, b"\x91" * 1000, NIL)))
+
+
 def _groups(count: int, times: int, fields: dict[str, bytes] | None = None) -> list[bytes]:
     """The records of groups that stand in each other, each so many times, and of an exception in the last."""
     found = [record("ExceptionGroup", [at + 1] * times) for at in range(count)]
@@ -169,6 +178,11 @@ _VALUES: list[tuple[Any, ...]] = [
     ("a million empty tuples", lambda size: array(*[b"\xd4\x01\x90"] * size), _MANY, MIB, WALKED),
     ("a million empty lists in a tuple", lambda size: extension(codes.TUPLE, array(*[b"\x90"] * size)), _MANY, MIB,
      WALKED),
+    ("a million empty lists, behind what seems to hide them", lambda size: array(_HIDING, *[b"\x90"] * size), _MANY,
+     MIB, WALKED),
+    ("a mebibyte in 195 tuples in each other, behind what seems to hide them",
+     lambda size: nested(195, codes.TUPLE, b"\x92" + _HIDING, binary(bytes(size))), _DEEP_ERROR),
+    ("lists for 10 MiB of stack, behind what seems to hide them", _deep_lists(20), "nested deeper than PYRO_MAX"),
     ("a message of over 16 MiB", lambda size: bytes(16 * size + 1), r"limit (is|of) 16,?777,?216"),
     # Keys
     ("keys that are equal", extension(codes.MAP, array(*[b"\x01\x02"] * 1000, count=2000)), "have the same hash"),

@@ -203,7 +203,8 @@ def part(chance: random.Random, depth: int = 0) -> bytes:
         names = [by_hand.text(chance.choice(_NAMES)) for _ in range(chance.randrange(4))]
         return by_hand.mapping(*(half for name in names for half in (name, part(chance, depth + 1))))
     code = chance.randrange(1, 31)
-    return by_hand.extension(code, b"" if kind > 0.99 else _state(chance, code, depth + 1))
+    ignored = chance.choice(_IGNORED) if chance.random() < 0.1 else b""
+    return by_hand.extension(code, b"" if kind > 0.99 else _state(chance, code, depth + 1) + ignored)
 
 
 def _state(chance: random.Random, code: int, depth: int) -> bytes:
@@ -240,6 +241,15 @@ _PARTS = [
     by_hand.text("1.5"), by_hand.text("RED"), by_hand.text("posix"), by_hand.text("list"), by_hand.text("UTC"),
     by_hand.text("No/Such"), by_hand.binary(b""), by_hand.binary(b"bytes"), by_hand.array(), by_hand.mapping(),
 ]  # fmt: skip
+# What a decoder does not look at, behind the value of an extension value.
+_IGNORED = [
+    b"\xc6\x00\xff\xff\xff",
+    b"\xdb\xff\xff\xff\xff",
+    b"\xcf",
+    b"\x90",
+    b"\xdd\x00\x00",
+    b"\xc9\x00\xff\xff\xff\x01",
+]
 _NAMES = ["x", "y", "first", "__class__", "__x__", "tags", "name", "text", "attributes", "a\x00"]
 _FIELDS = [
     *("errno", "strerror", "filename", "msg", "name", "path", "lineno", "offset", "text", "end_lineno", "end_offset"),

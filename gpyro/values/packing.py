@@ -23,7 +23,8 @@ from .bytescan import holds_bytearray
 from .classes import Registry
 from .codes import EXCEPTION, OBJECT, RAW_CODES, TUPLE
 from .exceptions import from_records, to_records
-from .guard import Limits, check_depth, container_bound
+from .guard import Limits, check_depth
+from .headers import container_bound
 from .objects import make_object, object_state
 from .refusal import Refused, explain
 from .special import SMALL_CODES, SMALL_STATE, SPECIAL_TYPES, Special
