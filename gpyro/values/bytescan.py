@@ -54,12 +54,17 @@ def holds_bytearray(data: bytes, value: Any, all_msgpack: bool) -> bool:
 
 def _may_hold_bytes(data: bytes) -> bool:
     size = len(data)
-    if size > _SMALL and sum(data.count(marker) for marker, _, _ in _MARKERS) * _DENSE > size:
+    if size > _SMALL and data.count(b"\xc4") * _DENSE > size:
         return True
+    # The others are rarer; but somebody may send a text, or numbers, full of them.
+    left = max(_SMALL, size) // _DENSE
     for marker, width, least in _MARKERS:
         last = size - width - least
         position = data.find(marker, 0, last)
         while position >= 0:
+            left -= 1
+            if not left:
+                return True
             length = int.from_bytes(data[position + 1 : position + 1 + width], "big")
             if least <= length < size - position - width and not _is_passed_over(data, position):
                 return True

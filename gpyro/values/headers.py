@@ -53,6 +53,7 @@ _PIECE: Final = 64 * 1024
 # What may be the header of an extension value of over 64 KiB that holds others: marker, length in four bytes, code.
 # Only looked ahead at, since another header may begin inside of what just looks like one.
 _LARGE: Final = re.compile(rb"\xc9(?=(?:\x00[^\x00]|[^\x00].)..[^%s])" % _RAW, re.DOTALL)
+_LARGE_UNDER_16_MIB: Final = re.compile(rb"\xc9(?=\x00[^\x00]..[^%s])" % _RAW, re.DOTALL)
 # With so many of them it is quicker to go through the values.
 _MANY: Final = 50_000
 
@@ -164,7 +165,8 @@ def _maybe_large(body: bytes, stop: int) -> Iterator[tuple[int, int]]:
     Where too much looks like one, the last is of over `stop` bytes.
     """
     end = len(body)
-    for number, found in enumerate(_LARGE.finditer(body)):
+    pattern = _LARGE if end >= 1 << 24 else _LARGE_UNDER_16_MIB
+    for number, found in enumerate(pattern.finditer(body)):
         start = found.end() + 5
         size = int.from_bytes(body[start - 5 : start - 1], "big")
         if number == _MANY:

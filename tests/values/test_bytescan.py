@@ -95,3 +95,13 @@ def test_no_bytearray_is_made_up(value: Any) -> None:
     data = packb(value, None, OPTIONS)
     assert not bytescan.holds_bytearray(data, value, True)
     assert not bytescan.holds_bytearray(data, value, False)
+
+
+@pytest.mark.parametrize("letter", ["\u0141", "\u0181"])
+def test_of_a_text_full_of_markers_the_objects_are_looked_at(letter: str) -> None:
+    # Each of them would have to be shown to stand inside the text, which takes a microsecond.
+    def may_hold(value: str) -> bool:
+        return bytescan._may_hold_bytes(packb([value], None, OPTIONS))
+
+    assert may_hold(letter * 100_000)
+    assert not may_hold("x" * 10_000 + letter + "x" * 10_000)
