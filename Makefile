@@ -21,8 +21,8 @@ setup: $(READY) ## make .venv and install gpyro there with what its tests need
 demo: $(READY) ## a server, a client and some load, to look at
 	@$(BIN)/python examples/demo.py
 
-test: $(READY) ## run the tests
-	@$(BIN)/python -m pytest
+test: $(READY) ## run the tests, a process for each processor
+	@$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal
 
 lint: $(READY_DEV) ## check style and layout
 	@$(BIN)/ruff check . scripts/gpyro-*
