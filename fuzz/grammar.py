@@ -265,7 +265,7 @@ _CLASSES = ["no.Such", *REGISTRY._by_name]
 
 # ---- frames
 
-_USUAL = [*range(0x08, 0x0A), 0x10, 0x11, *range(0x13, 0x16), *range(0x20, 0x23), 0x30, *range(0x33, 0x37), 0x80, 0xFF]
+_USUAL = [*range(0x08, 0x0A), 0x10, 0x11, *range(0x13, 0x16), *range(0x20, 0x23), 0x30, *range(0x32, 0x37), 0x80, 0xFF]
 _WITH_VALUES = (Kind.CALL, Kind.ONEWAY, Kind.SET, Kind.RESULT, Kind.ERROR)
 _LIMITS = {Kind.CLOSE: 0, Kind.CANCEL: 0, Kind.CREDIT: 8, Kind.PING: 8, Kind.PONG: 8}
 _IDS = (0, 1, 2, 3, 4, MAX_ID - 1, MAX_ID)

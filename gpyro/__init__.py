@@ -16,6 +16,7 @@ from importlib import import_module
 from typing import Any
 
 from gpyro.batching import Batch, batch
+from gpyro.callbacks import CallbackProxy, RemoteFunction
 from gpyro.constants import VERSION as __version__
 from gpyro.context import CallContext, call_context, current_context, deadline, shield, time_left
 from gpyro.exposure import expose, oneway
@@ -29,9 +30,11 @@ from gpyro.values import register_class
 __all__ = [
     "Batch",
     "CallContext",
+    "CallbackProxy",
     "CallInfo",
     "Future",
     "Observer",
+    "RemoteFunction",
     "__version__",
     "batch",
     "call_context",

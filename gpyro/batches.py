@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from gpyro.answers import encode_part
 from gpyro.entries import ObjectEntry
 from gpyro.errors import SerializationError, WireError
 from gpyro.failures import Rejected, Unsendable, answer_to_failed
@@ -15,8 +16,8 @@ from gpyro.wire.frames import Kind, Rejection
 CarryOut = Callable[[ObjectEntry, str, Any, Any], Any]
 
 
-def run_batch(call: Call, entry: ObjectEntry, body: bytes, carry_out: CarryOut) -> bytes:
-    """Make the calls of a batch; gives the body of its answer.
+def run_batch(call: Call, entry: ObjectEntry, body: bytes, carry_out: CarryOut) -> tuple[int, bytes]:
+    """Make the calls of a batch; gives the flags and the body of its answer.
 
     Args:
         call: the batch as a whole.
@@ -32,7 +33,7 @@ def run_batch(call: Call, entry: ObjectEntry, body: bytes, carry_out: CarryOut) 
         parts = list(split(body))
     except WireError as error:
         raise Rejected(Rejection.UNREADABLE, f"the server cannot read the batch: {error}") from None
-    serializer, limit = call.session.channel.serializer, call.session.channel.result_limit
+    serializer, limit = call.serializer, call.session.channel.result_limit
     answers: list[bytes] = []
     size = 0
     for part in parts:
@@ -43,7 +44,7 @@ def run_batch(call: Call, entry: ObjectEntry, body: bytes, carry_out: CarryOut) 
             except SerializationError as error:
                 raise Rejected(Rejection.UNREADABLE, f"the server cannot read the call: {error}") from None
             result = carry_out(entry, method, arguments, keywords)
-            answer = _encoded(serializer, result, limit - size - ANSWER_SIZE)
+            answer = _encoded(call, result, limit - size - ANSWER_SIZE)
         except CallCancelled:
             raise
         except BaseException as error:
@@ -52,14 +53,15 @@ def run_batch(call: Call, entry: ObjectEntry, body: bytes, carry_out: CarryOut) 
         size += len(answers[-1])
         if kind != Kind.RESULT:
             break
-    return b"".join(answers)
+    whole = b"".join(answers)
+    return (0, whole) if call.outgoing is None else call.outgoing.whole(whole)
 
 
-def _encoded(serializer: Any, result: Any, room: int) -> bytes:
+def _encoded(call: Call, result: Any, room: int) -> bytes:
     try:
-        answer = bytes(serializer.encode(result))
+        answer = bytes(call.session.channel.serializer.encode(result))
     except SerializationError as error:
-        raise Unsendable(error) from None
+        answer = encode_part(call, result, error)
     if len(answer) > room:
         text = f"the results of the batch, with {len(answer)} bytes more, are over what the caller takes"
         raise Unsendable(SerializationError(f"{text} (its PYRO_MAX_MESSAGE)"))

@@ -67,12 +67,12 @@ class Batch:
         if oneway:
             remote.send_batch(body)
             return None
-        channel, answer = remote.ask(Kind.BATCH, body)
+        serializer, answer = remote.ask(Kind.BATCH, body)
         results: list[Any] = []
         for kind, part in wire.split_answers(answer[4]):
             if kind != Kind.RESULT:
-                raise _failed(remote.failure(channel, (kind, 0, 0, 0, part)), names, results)
-            results.append(channel.serializer.decode(part))
+                raise _failed(remote.failure(serializer, (kind, 0, 0, 0, part)), names, results)
+            results.append(serializer.decode(part))
         if len(results) != len(calls):
             raise WireError(f"a batch of {len(calls)} calls has {len(results)} answers", "B2")
         return results

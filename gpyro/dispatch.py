@@ -14,20 +14,22 @@ from typing import TYPE_CHECKING, Any
 from gevent.lock import Semaphore
 from greenlet import getcurrent
 
+from gpyro.answers import encode_answer, encode_result
 from gpyro.batches import run_batch
 from gpyro.constants import RIF_Keywords, RIF_Varargs
 from gpyro.entries import ObjectEntry
 from gpyro.errors import SerializationError, SynchronizationError, WireError
+from gpyro.exports import exported_entry
 from gpyro.exposure import Members
 from gpyro.failures import NotPrepared, Rejected, Unread, Unsendable, answer_to_failed, encoded_error, shown
 from gpyro.instances import ClassEntry
 from gpyro.observing import ServedCall, label_of, observers
 from gpyro.settings import Settings
-from gpyro.streams import Arriving, encode_result
+from gpyro.streams import ArrivingStreams
 from gpyro.synchronize import CallLock
 from gpyro.tls import CURRENT_CALL, Call, LocalStorage, Session
 from gpyro.wire import metadata
-from gpyro.wire.frames import FLAG_BATCH, FLAG_METADATA, FLAG_METHOD, Frame, Kind, Rejection
+from gpyro.wire.frames import FLAG_BATCH, FLAG_METADATA, FLAG_METHOD, FLAG_REFERENCES, Frame, Kind, Rejection
 
 if TYPE_CHECKING:
     from gpyro.net.channel import Channel
@@ -169,15 +171,15 @@ class Dispatcher:
             self.unheard.discard(call)
             return  # nobody is there for the answer; in a forked child the call is the parent's
         kind, flags = _RESULT, 0
+        entry: ObjectEntry | None = None
         call.worker = getcurrent()
         if observers:
             call.info, call.watched = ServedCall(call), True
         try:
             body = frame[4]
-            if frame[1] & FLAG_METADATA:
-                body = self._read_metadata(call, body)
-                serializer = call.decoder or serializer
-            entry = self.entries.get(session.object_id)
+            if frame[1]:
+                serializer, body = self._read_flags(call, body)
+            entry = self.entries.get(session.object_id) or exported_entry(session, self._gate is None)
             if entry is None or call.cancelled or self.draining or session.failure is not None:
                 raise self._why_not(call)
             if frame[0] == _CALL and entry.simple and not observers:
@@ -203,30 +205,30 @@ class Dispatcher:
                 result = getattr(target, method)(*arguments, **keywords)
                 try:
                     answer = serializer.encode(result)
-                except SerializationError:
-                    answer = self._with_streams(call, entry, result)
+                except SerializationError as error:
+                    flags, answer = self._encode_result(call, entry, result, error)
             else:
                 flags, answer = self._run_unusual(call, entry, body)
             if len(answer) > channel.result_limit:
                 raise self._too_large(channel, len(answer))
         except BaseException as error:
             call.worker = None  # what is said about it must not be broken off
-            kind, answer = answer_to_failed(call, self.entries.get(session.object_id), error)
+            flags = 0
+            kind, answer = answer_to_failed(call, entry, error)
         call.worker = None
         if self.unheard or call.watched:
-            self._end_unusual(call)
-            if frame[0] == _ONEWAY or call.answered:
+            if self._end_unusual(call, kind):
                 return
-            if call.answer_annotations or call.leaving is not None:
+            if call.answer_annotations or call.outgoing is not None:
                 flags, answer = self._annotate(call, flags, answer)
         channel.answer(frame, kind, answer, flags)
 
     def _annotate(self, call: Call, flags: int, answer: bytes) -> tuple[int, bytes]:
         """The answer with what the method gives back along with it."""
         channel = call.session.channel
-        fields = {} if call.leaving is None else call.leaving.fields
+        fields = {} if call.outgoing is None else call.outgoing.fields
         if not call.answer_annotations:
-            return flags | FLAG_METADATA, metadata.prepend(fields, answer)
+            return (flags | FLAG_METADATA, metadata.prepend(fields, answer)) if fields else (flags, answer)
         try:
             annotated = metadata.prepend({**fields, metadata.ANNOTATIONS: call.answer_annotations}, answer)
             if len(annotated) <= channel.result_limit:
@@ -236,11 +238,22 @@ class Dispatcher:
             why = error
         channel.state.warn("annotations", "the annotations of an answer to %s are dropped: %s", channel.address, why)
         call.answer_annotations = None
-        return (flags, answer) if call.leaving is None else self._annotate(call, flags, answer)
+        return self._annotate(call, flags, answer)
 
-    def _end_unusual(self, call: Call) -> None:
-        """A call ended that somebody watched over, or, maybe, that nobody waits for."""
+    def _end_unusual(self, call: Call, kind: int) -> bool:
+        """A call ended that somebody watched over, or, maybe, that nobody waits for, which is what it tells.
+
+        Args:
+            call: the call.
+            kind: of the answer.
+        """
         call.over()
+        unheard = call.answered or call.frame[0] == _ONEWAY
+        if call.outgoing is not None:
+            call.outgoing.sent = kind == _RESULT and not unheard
+            if not call.outgoing.sent:
+                call.outgoing.stop_streams()  # the result may have been there, but nobody gets it
+            call.outgoing.done()
         if call.info is not None:
             call.info.end()
         self.unheard.discard(call)
@@ -248,6 +261,7 @@ class Dispatcher:
             call.session.channel.oneway_done(call.frame)
         elif call.counted:
             call.session.channel.unheard.release()
+        return unheard
 
     def _too_large(self, channel: Channel, size: int) -> Unsendable:
         if size > channel.peer_limit:
@@ -260,11 +274,26 @@ class Dispatcher:
         )
         return Unread(SerializationError(text))
 
-    def _encode(self, call: Call, result: object) -> bytes:
+    def _encode(self, call: Call, result: object) -> tuple[int, bytes]:
         try:
-            return bytes(call.session.channel.serializer.encode(result))
+            return 0, bytes(call.session.channel.serializer.encode(result))
         except SerializationError as error:
-            raise Unsendable(error) from None
+            return encode_answer(call, result, error)
+
+    def _read_flags(self, call: Call, body: bytes) -> tuple[Any, bytes]:
+        """What reads a request that has flags, and its body without what stands in front."""
+        frame, session = call.frame, call.session
+        streams = None
+        if frame[1] & FLAG_METADATA:
+            body = self._read_metadata(call, body)
+            if call.fields and metadata.STREAMS in call.fields and frame[0] == _CALL:
+                numbers = call.fields[metadata.STREAMS]
+                streams = ArrivingStreams(session.channel, session.id, self.settings, numbers, call.deadline)
+        if streams is not None or frame[1] & FLAG_REFERENCES:
+            call.decoder = session.channel.attachments().incoming(frame[4], streams)
+        if frame[1] & FLAG_REFERENCES:
+            body = body[frame[4].size :]  # type: ignore[attr-defined]
+        return call.serializer, body
 
     def _read_metadata(self, call: Call, body: bytes) -> bytes:
         try:
@@ -281,19 +310,13 @@ class Dispatcher:
             call.watch(until)
             if until <= time.monotonic():
                 call.late = call.cancelled = True
-        if metadata.STREAMS in fields and call.frame[0] == _CALL:
-            session = call.session
-            numbers = fields[metadata.STREAMS]
-            call.decoder = Arriving(session.channel, session.id, self.settings, numbers, call.deadline)
         return body
 
-    def _with_streams(self, call: Call, entry: ObjectEntry, result: object) -> bytes:
-        """Encode a result that the serializer refused, maybe because there are streams to be made of it."""
-        try:
-            return encode_result(call, entry, (self._gate, entry.lock), self.settings, result)
-        except SerializationError as error:
-            error.__context__ = None  # the serializer's first refusal says the same
-            raise Unsendable(error) from None
+    def _encode_result(
+        self, call: Call, entry: ObjectEntry, result: object, refused: SerializationError
+    ) -> tuple[int, bytes]:
+        """Encode a result that the serializer refused, maybe because there is more in it than plain values."""
+        return encode_result(call, entry, (self._gate, entry.lock), self.settings, result, refused)
 
     def _why_not(self, call: Call) -> BaseException:
         """Why a call may not start."""
@@ -349,7 +372,7 @@ class Dispatcher:
     def _read_call(self, call: Call, entry: ObjectEntry, body: bytes) -> tuple[str, Any, Any]:
         """Method and arguments of a call; if the method is a one-way one, its caller is answered."""
         try:
-            method, arguments, keywords = (call.decoder or call.session.channel.serializer).decode_call(body)
+            method, arguments, keywords = call.serializer.decode_call(body)
         except SerializationError as error:
             raise _unreadable(error) from None
         is_oneway = entry.members(entry.target()).methods.get(method)
@@ -373,15 +396,15 @@ class Dispatcher:
         if call.info is not None:
             call.info.begin(entry.class_name, request[0] if request else label_of(_BATCH if is_batch else kind))
         if is_batch:
-            return 0, run_batch(call, entry, body, self._carry_out)
+            return run_batch(call, entry, body, self._carry_out)
         if request is not None:
             result = self._carry_out(entry, *request)
             if kind == _ONEWAY:
                 return 0, b""
             try:
                 return 0, bytes(call.session.channel.serializer.encode(result))
-            except SerializationError:
-                return 0, self._with_streams(call, entry, result)
+            except SerializationError as error:
+                return self._encode_result(call, entry, result, error)
         if kind == _SET:
             return self._set(call, entry, target, members, body)
         name = body.decode("utf-8", "replace")
@@ -390,7 +413,7 @@ class Dispatcher:
                 return FLAG_METHOD, b""
             if not members.has_attribute(target, name):
                 raise self._unknown(entry, name)
-            return 0, self._encode(call, getattr(target, name))
+            return self._encode(call, getattr(target, name))
         known = members.has_attribute(target, name)
         return 0, bytes((IS_METHOD if name in members.methods else IS_ATTRIBUTE if known else IS_UNKNOWN,))
 
@@ -407,7 +430,7 @@ class Dispatcher:
         return None if is_oneway else result
 
     def _set(self, call: Call, entry: ObjectEntry, target: Any, members: Members, body: bytes) -> tuple[int, bytes]:
-        serializer = call.session.channel.serializer
+        serializer = call.serializer
         try:
             pair = serializer.decode(body)
         except SerializationError as error:

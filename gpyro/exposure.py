@@ -59,6 +59,11 @@ def oneway(method: T) -> T:
     return method
 
 
+def is_oneway(function: Any) -> bool:
+    """Whether a function or method is marked as one-way."""
+    return getattr(_function_of(function), _ONEWAY, False) is True
+
+
 def _declare(cls: type[T], names: Iterable[str]) -> type[T]:
     if not isinstance(cls, type):
         raise TypeError("@expose with names goes on a class")

@@ -64,9 +64,6 @@ def _undescribed(channel: Channel, why: str) -> bytes:
 def answer_to_failed(call: Call, entry: ObjectEntry | None, error: BaseException) -> tuple[int, bytes]:
     """The answer for a request that raised; whatever it was, there is one, and the server goes on."""
     channel = call.session.channel
-    if call.leaving is not None:  # the result was there, but nobody gets it
-        call.leaving.stop()
-        call.leaving = None
     if call.info is not None:
         call.info.error = error
     try:

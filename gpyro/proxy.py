@@ -235,10 +235,10 @@ class DynamicProxyWithAttrs(DynamicProxy):
     def __getattr__(self, name: str) -> Any:
         if name[:1] == "_":
             raise AttributeError(f"{name!r} is private, and never asked of a remote object")
-        channel, answer = self._remote.ask(Kind.GET, lambda serializer: name.encode("utf-8", "replace"))
+        serializer, answer = self._remote.ask(Kind.GET, lambda serializer: name.encode("utf-8", "replace"))
         if answer[1] & FLAG_METHOD:
             return self._method(name)
-        return channel.serializer.decode(answer[4])
+        return serializer.decode(answer[4])
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name[:1] == "_":

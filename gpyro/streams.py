@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
@@ -21,9 +21,7 @@ from gpyro.settings import Settings
 from gpyro.synchronize import CallLock
 from gpyro.tls import CURRENT_CALL, Call
 from gpyro.values.refusal import Refused
-from gpyro.values.streams import ArrivingStreams, LeavingStreams, check_number
 from gpyro.wire import metadata
-from gpyro.wire.hello import STREAMS
 
 if TYPE_CHECKING:
     from gpyro.net.channel import Channel
@@ -100,78 +98,57 @@ class RemoteIterator(Iterator[Any]):
         return f"<RemoteIterator {receiver.number} of {receiver.channel.address} {state}>"
 
 
-class Leaving:
-    """A value that is sent and has generators or iterators in it. Has the methods of a serializer for sending.
+class LeavingStreams:
+    """The streams that the generators and iterators of one message become. See `gpyro.net.messages.LeavingStreams`.
 
     Attributes:
-        senders: the streams that they become.
+        senders: the streams, by the ids of what they are made of.
     """
 
     def __init__(self, channel: Channel, session_id: int, settings: Settings, work: _Work, keep: object = None) -> None:
-        self._channel = channel
+        self._table = channel.attachments().streams
         self._session_id = session_id
         self._limit = settings.PYRO_MAX_STREAMS
         self._work = work
         self._keep = keep
-        self.senders: list[Sender] = []
-        serializer = channel.serializer
-        self._serializer = serializer.over(LeavingStreams(serializer.registry, self._open))
+        self.senders: dict[int, Sender] = {}
 
-    def _open(self, source: Iterator[Any]) -> int:
-        table = self._channel.stream_table()
-        if len(table.senders) >= self._limit:
-            raise Refused(f"{self._limit} streams are open on the connection already (PYRO_MAX_STREAMS)")
-        if len(self.senders) >= MAX_IN_VALUE:
-            raise Refused(f"more than {MAX_IN_VALUE} streams in one value")
-        sender = table.open(self._session_id, source, self._work, self._keep)
-        self.senders.append(sender)
+    def number(self, source: Iterator[Any]) -> int:
+        """The number of the stream that an iterator becomes. What is in a message twice is one stream."""
+        sender = self.senders.get(id(source))
+        if sender is None:
+            if len(self._table.senders) >= self._limit:
+                raise Refused(f"{self._limit} streams are open on the connection already (PYRO_MAX_STREAMS)")
+            if len(self.senders) >= MAX_IN_VALUE:
+                raise Refused(f"more than {MAX_IN_VALUE} streams in one value")
+            sender = self._table.open(self._session_id, source, self._work, self._keep)
+            self.senders[id(source)] = sender
         return sender.number
-
-    def encode(self, value: Any) -> bytes:
-        """See `Serializer.encode`."""
-        return self._encoded(lambda: self._serializer.encode(value))
-
-    def encode_call(self, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bytes:
-        """See `Serializer.encode_call`."""
-        return self._encoded(lambda: self._serializer.encode_call(method, args, kwargs))
-
-    def _encoded(self, encode: Callable[[], bytes]) -> bytes:
-        try:
-            body = bytes(encode())
-        except BaseException:
-            self.withdraw()
-            raise
-        return body
 
     @property
     def fields(self) -> dict[str, Any]:
-        """The metadata that go with it [T1]."""
-        return {metadata.STREAMS: [sender.number for sender in self.senders]}
+        """The metadata that go with them [T1]."""
+        return {metadata.STREAMS: [sender.number for sender in self.senders.values()]} if self.senders else {}
 
     def withdraw(self) -> None:
         """It was not sent, or not taken: generators that nobody has begun to read stay as they are."""
-        for sender in self.senders:
+        senders, self.senders = self.senders, {}
+        for sender in senders.values():
             sender.withdraw()
 
     def stop(self) -> None:
-        """Nobody will read its streams: close the generators."""
-        for sender in self.senders:
+        """Nobody will read them: close the generators."""
+        for sender in self.senders.values():
             sender.stop()
 
     def give_up(self, why: str) -> None:
-        """End its streams early, and tell the readers, if there are any."""
-        for sender in self.senders:
+        """End them early, and tell the readers, if there are any."""
+        for sender in self.senders.values():
             sender.give_up(why)
 
 
-def understood_by(channel: Channel) -> bool:
-    """Whether the peer knows streams."""
-    peer = channel.wire.peer
-    return peer is not None and STREAMS in peer.capabilities
-
-
-class Arriving:
-    """A value that arrives and refers to streams. Has the methods of a serializer, for this one value."""
+class ArrivingStreams:
+    """The streams that a message refers to, for its decoding. See `gpyro.net.messages.ArrivingStreams`."""
 
     def __init__(
         self,
@@ -183,7 +160,7 @@ class Arriving:
         keep: object = None,
     ) -> None:
         """`numbers` is what the metadata say; `deadline`, in monotonic seconds, that of the call."""
-        self._channel = channel
+        self._table = channel.attachments().streams
         self._session_id = session_id
         self._window = (settings.PYRO_STREAM_ITEMS, settings.PYRO_STREAM_BYTES)
         self._limit = settings.PYRO_MAX_STREAMS
@@ -191,44 +168,31 @@ class Arriving:
         self._deadline = deadline
         self._keep = keep
         self._found: dict[int, RemoteIterator] = {}
-        serializer = channel.serializer
-        self._serializer = serializer.over(ArrivingStreams(serializer.registry, self._iterator))
-        self.encode = serializer.encode
 
-    def decode(self, body: bytes) -> Any:
-        """See `Serializer.decode`."""
-        return self._decoded(lambda: self._serializer.decode(body))
-
-    def decode_call(self, body: bytes) -> Any:
-        """See `Serializer.decode_call`."""
-        return self._decoded(lambda: self._serializer.decode_call(body))
-
-    def _iterator(self, reference: Any) -> RemoteIterator:
-        number = check_number(reference)
-        if number not in self._found:
-            if number not in self._numbers:
-                raise SerializationError(f"a reference to stream {number}, which the metadata do not name")
-            table = self._channel.stream_table()
-            receiver = table.accept(number, self._session_id, self._window, self._limit, self._deadline)
-            self._found[number] = RemoteIterator(receiver, self._keep)
-        return self._found[number]
-
-    def _decoded(self, decode: Callable[[], Any]) -> Any:
+    def begin(self) -> None:
+        """The message is decoded now."""
         numbers = self._numbers
         if type(numbers) is not list or not all(type(number) is int for number in numbers):
             raise SerializationError("the metadata name streams that are no numbers")
-        try:
-            return decode()
-        except BaseException:
+
+    def stream(self, number: int) -> RemoteIterator:
+        """What is to be iterated."""
+        if number not in self._found:
+            if number not in self._numbers:
+                raise SerializationError(f"a reference to stream {number}, which the metadata do not name")
+            receiver = self._table.accept(number, self._session_id, self._window, self._limit, self._deadline)
+            self._found[number] = RemoteIterator(receiver, self._keep)
+        return self._found[number]
+
+    def end(self, failed: bool) -> None:
+        """It is decoded, or cannot be: streams that it does not refer to, or nobody gets to see, are left."""
+        if failed:
             for iterator in self._found.values():
                 iterator.close()
-            raise
-        finally:
-            table = self._channel.stream_table()
-            for number in numbers:
-                if number not in self._found:
-                    table.refuse(number)
-            self._found = {}
+        for number in self._numbers:
+            if number not in self._found:
+                self._table.refuse(number)
+        self._found = {}
 
 
 # ---- what a generator's items are made in the course of
@@ -306,7 +270,7 @@ class MethodsWork(_Work):
         # A call of its own, since the one that returned the generator is over; without the arguments, to free them.
         own = self._call = copy.copy(call)
         own.frame = (*call.frame[:4], b"")
-        own.timer = own.info = own.answer_annotations = own.worker = own.decoder = own.leaving = None
+        own.timer = own.info = own.answer_annotations = own.worker = own.decoder = own.outgoing = None
         own.watched = own.counted = False
         own.shields = 0
         self._chain = call.chain
@@ -342,31 +306,3 @@ class MethodsWork(_Work):
         name = type(error).__name__
         logger.warning(text, number, session.id, self.channel.address, self._name, name, exc_info=error)
         return super().failed(error, number)
-
-
-def encode_result(
-    call: Call, entry: ObjectEntry, locks: tuple[CallLock | None, ...], settings: Settings, result: Any
-) -> bytes:
-    """Encode a result that has generators or iterators in it; they become streams, which `call.leaving` has then.
-
-    Raises:
-        SerializationError: a part of it cannot travel.
-    """
-    channel = call.session.channel
-    if call.answered or not understood_by(channel):
-        return bytes(channel.serializer.encode(result))
-    work = MethodsWork(call, entry, tuple(lock for lock in locks if lock is not None))
-    leaving = Leaving(channel, call.session.id, settings, work)
-    body = leaving.encode(result)
-    size = len(metadata.prepend(leaving.fields, b""))
-    if len(body) + size > channel.peer_limit:
-        leaving.withdraw()
-        raise SerializationError(
-            f"the result of {len(body)} bytes is over the {channel.peer_limit} that the caller takes "
-            "(its PYRO_MAX_MESSAGE)"
-        )
-    call.leaving = leaving
-    call.watched = True
-    if call.session.ended or channel.deaf:
-        leaving.stop()
-    return body

@@ -153,7 +153,7 @@ class Call:
         info: what observers are told of it; None if there are none.
         storage: the storage that it sees, where that is not the session's.
         decoder: reads its arguments, where the serializer of the channel does not do.
-        leaving: the streams that its result refers to.
+        outgoing: its answer, where that is more than a plain value.
     """
 
     chain: tuple[bytes, ...] = ()
@@ -171,11 +171,16 @@ class Call:
     info: Any = None
     storage: LocalStorage | None = None
     decoder: Any = None
-    leaving: Any = None
+    outgoing: Any = None
 
     def __init__(self, session: Session, frame: Frame) -> None:
         self.session = session
         self.frame = frame
+
+    @property
+    def serializer(self) -> Any:
+        """What reads its arguments."""
+        return self.decoder or self.session.channel.serializer
 
     def cancel(self) -> None:
         """Nobody waits for its end any more: stop it, or see that it does not begin. In the hub."""

@@ -9,7 +9,7 @@ import pytest
 from gevent.event import Event
 
 import gpyro
-from gpyro import core, remote
+from gpyro import core, sessions
 from gpyro.errors import TimeoutError
 from gpyro.tls import CallCancelled
 from tests.programs import program
@@ -481,7 +481,7 @@ def test_what_cannot_be_taken_along(wrong):
 def test_a_peer_that_sends_nonsense(asked, monkeypatch, fields):
     _, proxy = asked
     proxy._setTimeout(20)
-    monkeypatch.setattr(remote, "with_deadline", lambda old, until: fields)
+    monkeypatch.setattr(sessions, "with_deadline", lambda old, until: fields)
     seen = proxy.context()
     assert len(seen["id"]) == 35
     assert (seen["trace"], seen["annotations"], seen["left"]) == (None, {}, None)

@@ -71,7 +71,7 @@ def test_as_a_program_it_prints_the_version():
 def test_the_package_itself_has_few_names():
     objects = {"expose", "oneway", "threaded"}
     calls = {"batch", "call_context", "deadline", "shield", "submit", "current_context", "time_left", "observe"}
-    types = {"Batch", "CallContext", "CallInfo", "Future", "Observer"}
+    types = {"Batch", "CallContext", "CallInfo", "Future", "Observer", "CallbackProxy", "RemoteFunction"}
     others = {"__version__", "config", "register_class", "register_serializer"}
     assert set(gpyro.__all__) == objects | calls | types | others
     assert gpyro.__version__ == gpyro.constants.VERSION

@@ -25,9 +25,9 @@ ROOMS = {
     "deadline",
     3: "net",
     4: "tls locks observing context objects entries instances synchronize dispatch failures batches thread_pool calls "
-    "streams",
-    5: "pyrouri validators remote adapter proxy futures batching plugins "
-    "termination servant reaping hosting rounds hub_daemon stream_calls",
+    "streams answers exports",
+    5: "pyrouri validators sessions remote adapter proxy callbacks futures batching plugins "
+    "termination servant reaping hosting rounds hub_daemon",
     6: "naming stores discovery eventsvc interop",
     7: "core configuration util protocol testing test nsc xnsc wxnsc",
 }

@@ -265,7 +265,7 @@ def test_objects_made_on_the_server_are_returned_as_proxies():
             used._release()
 
 
-def test_returning_the_object_itself_instead_of_a_proxy_is_an_error():
+def test_returning_the_object_itself_is_returning_a_proxy():
     class Careless(core.ObjBase):
         def me(self):
             return self
@@ -273,8 +273,8 @@ def test_returning_the_object_itself_instead_of_a_proxy_is_an_error():
     obj = Careless()
     with serving(obj) as daemon:
         proxy = core.getProxyForURI(uri_of(daemon, obj))
-        with pytest.raises(PyroError, match="Careless"):
-            proxy.me()
+        assert type(proxy.me()) is core.DynamicProxy
+        assert proxy.me() == proxy
         proxy._release()
 
 

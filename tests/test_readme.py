@@ -60,6 +60,11 @@ def test_the_manuals_account():
     assert run_python(program) == (0, "done\n", "")
 
 
+def test_the_manuals_exchange():
+    example = next(block for block in blocks("docs/manual.md") if "class Exchange" in block)
+    assert run_python(example + "daemon.stop()\n") == (0, "['tin is at 12']\n", "")
+
+
 def test_the_tables_of_configuration_items_are_the_code_s():
     assert as_markdown() in (ROOT / "docs/configuration.md").read_text()
 

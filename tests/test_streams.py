@@ -131,13 +131,13 @@ def proxy(daemon, source):
 def tables(daemon):
     """The streams of the only connection, as its accepting end has them."""
     (channel,) = daemon.connections
-    return channel.stream_table()
+    return channel.attachments().streams
 
 
 def near_table(proxy):
     """The streams as the proxy's end has them."""
     (session,) = proxy._remote.sessions.values()
-    return session.channel.stream_table()
+    return session.channel.attachments().streams
 
 
 def all_over(daemon, proxy):

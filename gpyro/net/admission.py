@@ -19,7 +19,7 @@ from gpyro.settings import Settings
 from gpyro.values import Serializer
 from gpyro.wire.connection import State
 from gpyro.wire.frames import REFUSAL_TEXTS, Frame, Kind, Refusal
-from gpyro.wire.hello import SCRAM, STREAMS, Hello, choose_serializer, choose_version
+from gpyro.wire.hello import REFERENCES, SCRAM, STREAMS, Hello, choose_serializer, choose_version
 
 FAILURE_DELAY: Final = 1.0
 """Seconds until a wrong identification is answered."""
@@ -95,7 +95,7 @@ class Admission:
             size=settings.PYRO_MAX_BYTES,
             message=settings.PYRO_MAX_MESSAGE,
             sessions=settings.PYRO_MAX_SESSIONS,
-            capabilities=(STREAMS,),
+            capabilities=(STREAMS, REFERENCES),
         )
 
     def expect(self, channel: Channel) -> None:

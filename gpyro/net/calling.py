@@ -23,7 +23,7 @@ from gpyro.net.outgoing import GATHER_SIZE, HIGH_WATER
 from gpyro.net.stream import GATHERING, FrameStream
 from gpyro.wire.connection import Connection
 from gpyro.wire.credit import Window
-from gpyro.wire.frames import CREDIT_BODY, HEADER, HEADER_SIZE, Frame, Kind, pack
+from gpyro.wire.frames import CREDIT_BODY, FLAG_REFERENCES, HEADER, HEADER_SIZE, Frame, Kind, pack
 from gpyro.wire.ids import IdSource
 
 if TYPE_CHECKING:
@@ -49,10 +49,12 @@ class CallingStream(FrameStream):
         window: what may still be sent of what the peer granted.
         call_ids, session_ids: where the next ids come from.
         readers: how many greenlets wait for an item of a stream.
+        awaiting: the program may wait for calls of the peer, which is a reason for the loop to go on.
     """
 
     __slots__ = (
         "_calls_waiting",
+        "awaiting",
         "call_ids",
         "opened",
         "peer_limit",
@@ -71,6 +73,7 @@ class CallingStream(FrameStream):
         self.peer_limit = 0
         self.readers = 0
         self.read_up_to = 0.0
+        self.awaiting = False
         self.call_ids = self.session_ids = _NO_IDS
         # Made when the first call has to wait.
         self._calls_waiting: Turnstile | None = None
@@ -81,6 +84,20 @@ class CallingStream(FrameStream):
         self.opened = set()
         self.call_ids = IdSource(self.wire.connecting, self.pending)
         self.session_ids = IdSource(self.wire.connecting, self.opened)
+
+    def take_references(self, frame: Frame) -> Frame:
+        """An answer, or a request, with the references that it brings taken up."""
+        return frame
+
+    def stay_awake(self, awaiting: bool) -> None:
+        """The program may, or need not any more, wait for calls of the peer."""
+        self.awaiting = awaiting
+        if not self.closed and self.wire.connecting:
+            if awaiting:
+                self._read_watcher.ref = True
+            else:
+                self.drained = True
+                self.state.run_in_hub(self._look_whether_idle)
 
     def on_idle(self) -> None:
         """There are neither calls of this end out nor sessions of it open."""
@@ -133,6 +150,8 @@ class CallingStream(FrameStream):
             window.bytes -= size
         else:
             turnstile = self._take(caller, session_id, size, deadline)
+        if flags & FLAG_REFERENCES:
+            body.message.sent = True  # type: ignore[attr-defined]
         alone = not pending
         call_id = self.call_ids.take()
         call = pending[call_id] = OutgoingCall(caller, size, out.sent + out.size)
@@ -184,6 +203,8 @@ class CallingStream(FrameStream):
         caller = getcurrent()
         size = len(body)
         turnstile = self._take(caller, session_id, size, deadline)
+        if flags & FLAG_REFERENCES:
+            body.message.sent = True  # type: ignore[attr-defined]
         self.send(_pack_header(Kind.ONEWAY, flags, 0, 0, session_id, size) + body)
         if caller.parent is None:
             self.flush()  # a main program, unlike a greenlet, may not let the loop run for long
@@ -244,13 +265,15 @@ class CallingStream(FrameStream):
         Raises:
             NotSentError: the channel is closed.
         """
-        if not self.usable or self.opened is None:
-            if self.opened is None:
-                raise NotSentError("the peer serves no calls")
+        if not self.usable:
             raise ConnectionLostError(f"connection lost: {self.reason}")
         peer = self.wire.peer
+        if self.opened is None and peer is not None and peer.calls:
+            self.grant(peer.calls, peer.size)
+        if self.opened is None:
+            raise NotSentError("the peer serves no calls")
         if peer is not None and len(self.opened) >= peer.sessions:
-            raise NotSentError(f"the server grants {peer.sessions} sessions a connection (its PYRO_MAX_SESSIONS)")
+            raise NotSentError(f"the other end grants {peer.sessions} sessions a connection (its PYRO_MAX_SESSIONS)")
         session_id = self.session_ids.take()
         self.opened.add(session_id)
         self.stop_timer()
@@ -262,7 +285,7 @@ class CallingStream(FrameStream):
         if self.opened is not None and session_id in self.opened and not self.closed:
             self.opened.discard(session_id)
             self.send(pack(Kind.CLOSE, 0, session_id))
-            self.end_streams_of(session_id)
+            self.end_attached(session_id)
             if not self.opened and not self.pending:
                 self.on_idle()
 
@@ -281,6 +304,8 @@ class CallingStream(FrameStream):
             self.read_up_to = monotonic()
         if self._calls_waiting is not None:
             self._calls_waiting.advance()
+        if frame[1] & FLAG_REFERENCES and frame[0] == Kind.RESULT:
+            frame = self.take_references(frame)  # also if nobody waits any more: then they are let go of
         caller = call.caller
         if caller is not None and call.answer is None:
             call.answer = frame
@@ -299,8 +324,8 @@ class CallingStream(FrameStream):
     def on_stream_frame(self, frame: Frame) -> None:
         """Credit for a stream came."""
 
-    def end_streams_of(self, session_id: int) -> None:
-        """A session is over, and so are its streams."""
+    def end_attached(self, session_id: int) -> None:
+        """A session is over, and so are its streams and what was passed on it."""
 
     # Credit, and the reasons to wait for what arrives
 
@@ -338,7 +363,7 @@ class CallingStream(FrameStream):
         if not self.pending and not waiting:
             if self.closed:
                 return
-            self._read_watcher.ref = False
+            self._read_watcher.ref = self.awaiting and self.wire.connecting
             if not self.opened:
                 self.on_idle()
 

@@ -11,18 +11,19 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from greenlet import getcurrent
 
 from gpyro.errors import ConnectionLostError, ProtocolError, WireError
+from gpyro.net.attachments import Attachments
 from gpyro.net.calling import UNJOINED, CallingStream
 from gpyro.net.calls import Turnstile
 from gpyro.net.hub import HubState
 from gpyro.net.outgoing import GATHER_SIZE, HIGH_WATER
 from gpyro.net.sockets import Credentials, peer_credentials
 from gpyro.net.stream import ALONE
-from gpyro.net.streams import StreamTable
 from gpyro.wire import metadata
 from gpyro.wire.connection import Connection
 from gpyro.wire.frames import (
     CREDIT_BODY,
     FLAG_METADATA,
+    FLAG_REFERENCES,
     HEADER,
     HEADER_SIZE,
     MAX_ID,
@@ -91,7 +92,7 @@ class Channel(CallingStream):
         result_limit: largest result that may be sent now: what the peer takes, and less while many wait to be read.
         in_calls, in_bytes: unanswered calls of the peer, and the bytes of their bodies.
         granted_calls, granted_bytes: how much of that the peer may have.
-        streams: the streams that values refer to; None before the first.
+        attached: what messages bring besides plain values; None before the first.
     """
 
     __slots__ = (
@@ -102,6 +103,7 @@ class Channel(CallingStream):
         "_results_waiting",
         "acceptor",
         "address",
+        "attached",
         "draining",
         "granted_bytes",
         "granted_calls",
@@ -113,7 +115,6 @@ class Channel(CallingStream):
         "serializer",
         "served",
         "serving",
-        "streams",
         "unheard",
         "user",
     )
@@ -140,7 +141,7 @@ class Channel(CallingStream):
         self.granted_calls = self.granted_bytes = 0
         self.result_limit = 0
         self.unheard: Any = None
-        self.streams: StreamTable | None = None
+        self.attached: Attachments | None = None
         self._held = 0  # bytes of results whose workers wait for room
         self.draining = False
         self._owed_calls = self._owed_bytes = 0
@@ -166,7 +167,7 @@ class Channel(CallingStream):
         self.serializer = serializer
         self.peer_limit = self.result_limit = peer.message
         self.granted_calls, self.granted_bytes = self.wire.own.calls, self.wire.own.size
-        if peer.calls:
+        if peer.calls and self.wire.connecting:  # an accepting end seldom calls, so there it waits for that
             self.grant(peer.calls, peer.size)
         self.stop_timer()
         # Only calls that are out give the loop a reason to go on.
@@ -187,6 +188,8 @@ class Channel(CallingStream):
         self.in_bytes = size = self.in_bytes + len(frame[4])
         if calls > self.granted_calls or size > self.granted_bytes or frame[2] in self.serving:
             self._check_request(frame)
+        if frame[1] & FLAG_REFERENCES:
+            frame = self.take_references(frame)
         if self._deferred is not None:
             self._deferred.append(frame)
         elif self.out.size > HIGH_WATER:
@@ -224,7 +227,7 @@ class Channel(CallingStream):
         if session is None:
             raise WireError(f"session {frame[3]} is not open", "N3")
         self.acceptor.close_session(self, session)  # type: ignore[union-attr]
-        self.end_streams_of(frame[3])
+        self.end_attached(frame[3])
 
     def _on_cancel(self, frame: Frame) -> None:
         call = self.serving.get(frame[2])
@@ -253,22 +256,22 @@ class Channel(CallingStream):
     def _ignore(self, frame: Frame) -> None:
         """PONG, and kinds with the top bit set that this version does not know."""
 
-    # Streams
+    # What messages bring besides plain values
 
-    def stream_table(self) -> StreamTable:
-        """The streams of this channel, most of which never have any."""
-        if self.streams is None:
-            self.streams = StreamTable(self)
-        return self.streams
+    def attachments(self) -> Attachments:
+        """`attached`, made if need be."""
+        if self.attached is None:
+            self.attached = Attachments(self)
+        return self.attached
 
-    def on_stream_frame(self, frame: Frame) -> None:
-        """See `CallingStream`; also what the handlers of a stream's frames are."""
-        self.stream_table().on_frame(frame)
-
-    def end_streams_of(self, session_id: int) -> None:
+    def end_attached(self, session_id: int) -> None:
         """See `CallingStream`."""
-        if self.streams is not None:
-            self.streams.end_session(session_id)
+        if self.attached is not None:
+            self.attached.end_session(session_id)
+
+    def take_references(self, frame: Frame) -> Frame:
+        """See `CallingStream`."""
+        return self.attachments().references.take(frame)
 
     def on_unwanted_answer(self, frame: Frame) -> None:
         """See `CallingStream`: nobody will read the streams that it brings."""
@@ -276,7 +279,14 @@ class Channel(CallingStream):
             numbers = metadata.split(frame[4])[0].get(metadata.STREAMS)
             for number in numbers if isinstance(numbers, list) else ():
                 if type(number) is int and 0 < number <= MAX_ID:
-                    self.stream_table().refuse(number)
+                    self.attachments().streams.refuse(number)
+
+    def on_stream_frame(self, frame: Frame) -> None:
+        """See `CallingStream`; also what the handlers of a stream's frames are."""
+        self.attachments().streams.on_frame(frame)
+
+    def _on_release(self, frame: Frame) -> None:
+        self.attachments().references.on_release(frame)
 
     # Answers of this end
 
@@ -359,8 +369,8 @@ class Channel(CallingStream):
             self._calls_waiting.advance()
         if self._results_waiting is not None:
             self._results_waiting.advance()
-        if self.streams is not None:
-            self.streams.on_room()
+        if self.attached is not None:
+            self.attached.on_room()
         deferred, self._deferred = self._deferred, None
         if self.mute and deferred is not None:
             deferred = self.without_answer(deferred)
@@ -390,8 +400,8 @@ class Channel(CallingStream):
         if self._results_waiting is not None:
             self._results_waiting.close(ConnectionLostError(f"connection lost: {self.reason}"))
         self._deferred = None
-        if self.streams is not None:
-            self.streams.end(self.reason)
+        if self.attached is not None:
+            self.attached.end(self.reason)
         if self.acceptor is not None:
             for session in list(self.served.values()):
                 self.acceptor.close_session(self, session)
@@ -413,6 +423,7 @@ _BY_KIND: Final[dict[int, _Handler]] = {
     **dict.fromkeys((Kind.STREAM_ITEM, Kind.STREAM_END, Kind.STREAM_ERROR), Channel.on_stream_frame),
     Kind.CREDIT: Channel._on_credit,
     Kind.CANCEL: Channel._on_cancel,
+    Kind.RELEASE: Channel._on_release,
     Kind.PING: Channel._on_ping,
     Kind.GOAWAY: Channel._on_goaway,
 }

@@ -15,12 +15,14 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
+from gevent import config as gevent_config
 from gevent import get_hub, monkey, sleep
 from gevent._hub_local import get_hub_if_exists, set_hub
 from gevent.hub import Hub
 from gevent.timeout import Timeout
-from greenlet import GreenletExit
+from greenlet import GreenletExit, getcurrent
 
+from gpyro.errors import PyroError
 from gpyro.limited_log import RateLimitedLog
 from gpyro.logs import LibraryLog
 from gpyro.net.workers import WorkerPool
@@ -301,6 +303,12 @@ class HubState:
             thing.close_descriptors()
 
 
+def check_not_in_hub(hub: Any) -> None:
+    """Raise PyroError in the hub, which cannot wait for a call."""
+    if getcurrent() is hub:
+        raise PyroError("a proxy cannot be called from the hub (a loop callback): spawn a greenlet for it")
+
+
 def limit(seconds: float | None) -> Timeout:
     """A ``with`` block that ends quietly after `seconds`; None for no limit."""
     return Timeout(None if seconds is None else max(0.0, seconds), False)  # type: ignore[arg-type]
@@ -332,7 +340,6 @@ class _ThreadEnd:
 
 # Real threads, also in a patched process: there `threading.local` would be the greenlet's.
 _thread_local = monkey.get_original("threading", "local")()
-_make_lock = monkey.get_original("_thread", "RLock")
 
 
 def hub_state() -> HubState:
@@ -345,14 +352,24 @@ def hub_state() -> HubState:
     return _make_state(hub is None)
 
 
-# Under libuv two threads that make their first hubs at the same moment may spin in one of them for ever.
-_making = _make_lock()
+def _make_default_loop() -> None:
+    """Make libuv's default loop, if gevent runs on libuv, before there are threads.
+
+    Each new loop of gevent's asks libuv for the default one, which the first to ask makes, without a lock: two threads
+    that begin at the same moment crash the process, or spin for ever.
+    """
+    if gevent_config.loop.__module__ == "gevent.libuv.loop":
+        from gevent.libuv.loop import libuv  # type: ignore[attr-defined]
+
+        libuv.uv_default_loop()
+
+
+_make_default_loop()
 
 
 def _make_state(owns_hub: bool) -> HubState:
-    with _making:
-        hub = get_hub()
-        state = HubState(hub)
+    hub = get_hub()
+    state = HubState(hub)
     setattr(hub, _ATTRIBUTE, state)
     _end_with(hub)
     if not hub.main_hub:
@@ -404,8 +421,6 @@ def _send_the_rest() -> None:
 
 def _mark_forked() -> None:
     """In the child of a fork, before any other code of it."""
-    global _making
-    _making = _make_lock()
     for state in list(_all_states):
         state.forked()
 

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from time import monotonic
-from typing import Any
+from typing import Any, Final
 
 from gevent.event import AsyncResult
 from gevent.timeout import Timeout
 
 from gpyro.auth import AuthenticationError, Prover, outcome
 from gpyro.errors import ConnectionDeniedError, NotSentError, ProtocolError, TimeoutError
-from gpyro.net.channel import Channel
+from gpyro.net.channel import Acceptor, Channel
 from gpyro.net.dial import Destination, dial
 from gpyro.net.encoding import serializer_for
 from gpyro.net.hub import HubState, limit
@@ -19,13 +20,25 @@ from gpyro.remote_traceback import CONTROL
 from gpyro.settings import Settings
 from gpyro.wire.connection import Connection
 from gpyro.wire.frames import Frame, Kind, Refusal, unpack_text
-from gpyro.wire.hello import SCRAM, STREAMS, Hello
+from gpyro.wire.hello import REFERENCES, SCRAM, STREAMS, Hello
+
+acceptors: Final[list[Callable[[Settings], Acceptor]]] = []
+"""Makes what serves the calls of the server on a channel; at most one, to be put here from above."""
 
 
 def client_hello(settings: Settings, proves: bool = False) -> Hello:
-    """What a client without objects of its own says; `proves`: it can prove who it is."""
+    """What a client says; `proves`: it can prove who it is."""
     capabilities = (STREAMS, SCRAM) if proves else (STREAMS,)
-    return Hello(serializers=settings.serializers(), message=settings.PYRO_MAX_MESSAGE, capabilities=capabilities)
+    hello = Hello(serializers=settings.serializers(), message=settings.PYRO_MAX_MESSAGE, capabilities=capabilities)
+    if not acceptors:
+        return hello
+    return replace(
+        hello,
+        calls=settings.PYRO_MAX_CALLS,
+        size=settings.PYRO_MAX_BYTES,
+        sessions=settings.PYRO_MAX_SESSIONS,
+        capabilities=(*capabilities, REFERENCES),
+    )
 
 
 class Opening:
@@ -77,7 +90,8 @@ class Opening:
         try:
             sock, address = dial(self._state, to, deadline)
             wire = Connection(True, client_hello(settings, self._prover is not None))
-            channel = self.channel = Channel(self._state, sock, address, wire, owner=self)
+            acceptor = acceptors[0](settings) if acceptors else None
+            channel = self.channel = Channel(self._state, sock, address, wire, self, acceptor)
             channel.expect_within(max(0.0, deadline - monotonic()), lambda: channel.close("no answer to the hello"))
             if to.judge is not None:
                 judge = to.judge

@@ -19,7 +19,7 @@ from gpyro import errors
 from gpyro.constants import TRACEBACK_ATTRIBUTE
 from gpyro.remote_traceback import remote_note
 from gpyro.values import Limits, Serializer
-from gpyro.values.streams import ArrivingStreams, LeavingStreams
+from gpyro.values.bound import BoundRegistry
 
 from .samples import (
     SAMPLES,
@@ -31,6 +31,26 @@ from .samples import (
     registry_of_samples,
     same,
 )
+
+
+class BoundMessage:
+    """A message that keeps what it is asked about. See `gpyro.values.bound.Message`."""
+
+    def __init__(self) -> None:
+        self.things: list[Any] = []
+
+    def refer(self, value: Any) -> int:
+        """See `gpyro.values.bound.Message`."""
+        if not any(value is thing for thing in self.things):
+            self.things.append(value)
+        return next(number for number, thing in enumerate(self.things) if thing is value)
+
+    def resolve(self, number: int) -> Any:
+        """See `gpyro.values.bound.Message`."""
+        return self.things[number]
+
+    open_stream = refer
+    stream = resolve
 
 
 class SerializerContract:
@@ -176,17 +196,12 @@ class SerializerContract:
             codec.decode_error(codec.encode(value))
 
     def test_an_iterator_becomes_a_reference_to_a_stream(self, codec: Serializer) -> None:
-        opened: list[Any] = []
-
-        def open_stream(source: Any) -> int:
-            opened.append(source)
-            return 7
-
+        message = BoundMessage()
+        bound = codec.over(BoundRegistry(codec.registry, lambda: message))
         source = iter([1])
-        body = codec.over(LeavingStreams(codec.registry, open_stream)).encode([{"k": source}, 2])
-        assert opened == [source]
-        arriving = codec.over(ArrivingStreams(codec.registry, lambda number: ("stream", number)))
-        assert arriving.decode(body) == [{"k": ("stream", 7)}, 2]
+        body = bound.encode([{"k": source}, 2])
+        assert message.things == [source]
+        assert bound.decode(body) == [{"k": source}, 2]
 
     def test_an_unregistered_class_fails_at_the_sender_with_its_path(self, safe: Serializer) -> None:
         argument = Plain(None, [0, 1, 2, Plain(Unregistered(), [])])
@@ -211,6 +226,18 @@ class SerializerContract:
             match=r"Point is not registered in the receiving process; add there: gpyro\.register",
         ):
             stranger.decode(safe.encode([(Point(1),)]))
+
+    def test_references_arrive_if_the_registry_knows_them(self, codec: Serializer) -> None:
+        if not codec.passes_references:
+            pytest.skip("only for serializers that pass references")
+        message = BoundMessage()
+        codec = codec.over(BoundRegistry(codec.registry, lambda: message))
+        value = [print, {"key": (message.things.append, Point(1))}, {1: len}]
+        assert same(codec.decode(codec.encode(value)), value)
+        method, args, kwargs = codec.decode_call(codec.encode_call("m", (print,), {"key": len}))
+        assert (method, *args, kwargs) == ("m", print, {"key": len})
+        with pytest.raises(errors.SerializationError):
+            codec.encode([print, Unregistered()])
 
     def test_a_circular_value_is_refused(self, safe: Serializer) -> None:
         inner: list[Any] = []

@@ -8,10 +8,10 @@ from typing import Any, ClassVar
 
 from gpyro.errors import SerializationError
 
+from .bound import BoundRegistry
 from .guard import check_length
 from .refusal import brief
 from .serializer import Body, Serializer
-from .streams import ArrivingStreams, LeavingStreams
 
 _PROTOCOL = 5
 
@@ -21,6 +21,7 @@ class PickleSerializer(Serializer):
 
     name: ClassVar[str] = "pickle"
     trusted_only: ClassVar[bool] = True
+    passes_references: ClassVar[bool] = False
 
     def encode(self, value: Any, root: str = "result") -> bytes:
         """See `Serializer.encode`; the path in errors is no longer than `root`."""
@@ -45,18 +46,18 @@ class PickleSerializer(Serializer):
 
     def _dumps(self, value: Any) -> bytes:
         registry = self.registry
-        if not isinstance(registry, LeavingStreams):
+        if not isinstance(registry, BoundRegistry):
             return pickle.dumps(value, _PROTOCOL)
         file = io.BytesIO()
         pickler = pickle.Pickler(file, _PROTOCOL)
-        pickler.persistent_id = registry.reference_to  # type: ignore[method-assign]
+        pickler.persistent_id = registry.persistent_id  # type: ignore[method-assign]
         pickler.dump(value)
         return file.getvalue()
 
     def _loads(self, body: Body) -> Any:
         registry = self.registry
-        if not isinstance(registry, ArrivingStreams):
+        if not isinstance(registry, BoundRegistry):
             return pickle.loads(body)
         unpickler = pickle.Unpickler(io.BytesIO(body))
-        unpickler.persistent_load = registry.referred_to  # type: ignore[method-assign]
+        unpickler.persistent_load = registry.persistent_load  # type: ignore[method-assign]
         return unpickler.load()

@@ -26,17 +26,20 @@ class Serializer(ABC):
     Attributes:
         name: what the two sides call it when they agree on one.
         trusted_only: whether bytes of a peer that is not trusted can do harm.
+        passes_references: whether the registry decides about all that is no plain value, so that one which knows of
+            references (`gpyro.values.bound.BoundRegistry`) lets functions and objects be called back.
     """
 
     name: ClassVar[str]
     trusted_only: ClassVar[bool] = False
+    passes_references: ClassVar[bool] = True
 
     def __init__(self, registry: Registry = registry, limits: Limits = DEFAULT_LIMITS) -> None:
         self.registry = registry
         self.limits = limits
 
     def over(self, registry: Registry) -> Serializer:
-        """The same serializer over another registry, for a single value or a few."""
+        """A serializer like this one that goes by another registry."""
         return type(self)(registry, self.limits)
 
     @abstractmethod

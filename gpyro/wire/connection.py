@@ -44,7 +44,8 @@ class State(Enum):
 _CALLS: Final = (Kind.CALL, Kind.ONEWAY, Kind.BATCH, Kind.GET, Kind.SET, Kind.DESCRIBE)
 _SERVING: Final = (Kind.OPEN, Kind.CLOSE, *_CALLS, Kind.CANCEL)
 _STREAMS: Final = (Kind.STREAM_ITEM, Kind.STREAM_END, Kind.STREAM_ERROR)
-_ALWAYS: Final = (Kind.RESULT, Kind.ERROR, Kind.REJECTED, *_STREAMS, Kind.CREDIT, Kind.PING, Kind.PONG, Kind.GOAWAY)
+_ANSWERS: Final = (Kind.RESULT, Kind.ERROR, Kind.REJECTED)
+_ALWAYS: Final = (*_ANSWERS, *_STREAMS, Kind.CREDIT, Kind.RELEASE, Kind.PING, Kind.PONG, Kind.GOAWAY)
 
 # What may arrive: (the receiver is the connecting end, its state) -> kinds [S2].
 _EXPECTED: Final[dict[tuple[bool, State], tuple[Kind, ...]]] = {

@@ -72,6 +72,9 @@ FLAG_METHOD: Final = 0x02
 FLAG_BATCH: Final = 0x04
 """On a ONEWAY: the body is that of a BATCH [B1]."""
 
+FLAG_REFERENCES: Final = 0x10
+"""On a request or a RESULT: in front of the value stands a table of references [R1]."""
+
 FLAG_COMPRESSED: Final = 0x80
 """Kept for compression; sent 0 and ignored today [F4]."""
 

@@ -20,6 +20,9 @@ SCRAM = "scram-sha-256"
 STREAMS = "streams"
 """The capability of an end that understands streams [T1]."""
 
+REFERENCES = "references"
+"""The capability of an end that understands references, and says when it lets go of them [R2]."""
+
 _MAX_GRANT = 2**32 - 1
 _MAX_NAME = 64
 

@@ -7,7 +7,8 @@ import pytest
 
 from gpyro.errors import SerializationError, StreamLostError
 from gpyro.streams import CallersWork
-from gpyro.values.streams import LeavingStreams
+from gpyro.testing.serializers import BoundMessage
+from gpyro.values.bound import BoundRegistry
 from gpyro.wire import metadata
 from gpyro.wire.frames import CREDIT_BODY, FLAG_METADATA, Kind, Refusal, pack
 from gpyro.wire.streams import pack_items
@@ -38,11 +39,11 @@ def end(number, why=b""):
 
 
 def sender(channel, source):
-    return channel.stream_table().open(1, source, CallersWork(channel, None), None)
+    return channel.attachments().streams.open(1, source, CallersWork(channel, None), None)
 
 
 def receiver(channel, number=1, limit=10):
-    return channel.stream_table().accept(number, 1, WINDOW, limit, None)
+    return channel.attachments().streams.accept(number, 1, WINDOW, limit, None)
 
 
 def breach(raw, data, rule):
@@ -67,7 +68,9 @@ def test_the_example_of_the_document():
     document = (ROOT / "docs" / "wire.md").read_text()
     example = document.partition("a stream with two items:\n\n```\n")[2].partition("```")[0]
     data = bytes.fromhex("".join(line.partition("  ")[0] for line in example.splitlines()))
-    codec = CODEC.over(LeavingStreams(CODEC.registry, lambda source: 2))
+    message = BoundMessage()
+    message.open_stream = lambda source: 2
+    codec = CODEC.over(BoundRegistry(CODEC.registry, lambda: message))
     body = metadata.prepend({metadata.STREAMS: [2]}, codec.encode(iter([1, 2])))
     result = pack(Kind.RESULT, 1, 1, body, FLAG_METADATA)
     assert data == result + credit(2, 256, 1 << 20) + items(2, 1, 2) + end(2)
@@ -113,7 +116,7 @@ def test_the_end_of_a_stream(ends):
     opened = sender(channel, iter([]))
     raw.send(credit(opened.number, 1, 1000))
     assert raw.read() == (Kind.STREAM_END, 0, opened.number, 0, b"")
-    assert not channel.stream_table().senders
+    assert not channel.attachments().streams.senders
 
 
 def test_credit_for_a_stream_that_is_over_is_answered_by_its_end(ends):
@@ -155,7 +158,7 @@ def test_breaches_of_a_reader(ends, data, rule):
     assert sender(channel, source).number == 2
     breach(raw, data, rule)
     eventually(lambda: source.gi_frame is None)
-    assert not channel.stream_table().senders
+    assert not channel.attachments().streams.senders
 
 
 # A generator of the peer's, whose items are read here
@@ -231,7 +234,7 @@ def test_breaches_of_a_sender(ends, data, rule):
     reader._grant(*WINDOW)
     assert raw.read()[0] == Kind.CREDIT
     breach(raw, data, rule)
-    eventually(lambda: not channel.stream_table().receivers)
+    eventually(lambda: not channel.attachments().streams.receivers)
 
 
 def test_items_before_any_credit(ends):
@@ -274,7 +277,7 @@ def test_the_readers_own_limit(ends):
 
 def test_the_end_of_the_session_ends_its_streams_only(ends):
     channel, raw = ends
-    reader, other = receiver(channel), channel.stream_table().accept(3, 5, WINDOW, 10, None)
+    reader, other = receiver(channel), channel.attachments().streams.accept(3, 5, WINDOW, 10, None)
     raw.send(pack(Kind.CLOSE, 0, 1))
     with pytest.raises(StreamLostError, match="released"):
         read(reader)

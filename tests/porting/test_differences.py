@@ -232,9 +232,8 @@ def test_an_unknown_object_costs_nobody_the_connection(daemon, proxy):
     unknown._release()
 
 
-def test_an_object_that_returns_itself_is_told_what_to_do(proxy):
-    with pytest.raises(errors.SerializationError, match=r"pass its proxy instead: obj\.getProxy\(\)"):
-        proxy.itself()
+def test_an_object_that_returns_itself_returns_a_proxy(proxy):
+    assert proxy.itself() == proxy
 
 
 def test_what_stands_in_several_places_arrives_as_copies_and_circles_not_at_all(proxy):

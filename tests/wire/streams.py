@@ -40,6 +40,7 @@ ESTABLISHED = frozenset(
         0x2A,
         0x2B,
         0x30,
+        0x32,
         0x33,
         0x34,
         0x35,

@@ -13,11 +13,14 @@ from pathlib import Path
 import pytest
 
 from gpyro.errors import WireError
-from gpyro.values import codes
+from gpyro.testing.serializers import BoundMessage
+from gpyro.values import MsgpackSerializer, Registry, codes
+from gpyro.values.bound import BoundRegistry
 from gpyro.wire import foreign
 from gpyro.wire.connection import Connection, State, limits_for
 from gpyro.wire.frames import (
     BODY_LIMITS,
+    FLAG_REFERENCES,
     IGNORABLE,
     MAGIC,
     MESSAGE,
@@ -28,6 +31,7 @@ from gpyro.wire.frames import (
     pack,
 )
 from gpyro.wire.hello import Hello
+from gpyro.wire.references import FUNCTION, pack_table
 from tests.support import ROOT
 
 DOCUMENT = (ROOT / "docs" / "wire.md").read_text()
@@ -233,6 +237,14 @@ def test_the_example_of_a_call() -> None:
         + pack(Kind.RESULT, 1, 1, b"\x01")
         + pack(Kind.CLOSE, 0, 1)
     )
+
+
+def test_the_example_of_a_reference() -> None:
+    message = BoundMessage()
+    serializer = MsgpackSerializer().over(BoundRegistry(Registry(), lambda: message))
+    table = pack_table(1, [(FUNCTION, "f")])
+    call = serializer.encode_call("met", (print,), {})
+    assert example("an entry need not be used.") == pack(Kind.CALL, 1, 1, table + call, FLAG_REFERENCES)
 
 
 def test_the_document_keeps_to_its_width() -> None:

@@ -120,5 +120,5 @@ def test_a_caller_that_leaves_takes_its_streams_along(sink, how):
         eventually(lambda: "closed" in ends)
         assert ("late" in ends) is (how == "late")
         (channel,) = daemon.connections
-        eventually(lambda: not channel.stream_table().receivers)
+        eventually(lambda: not channel.attachments().streams.receivers)
         proxy._release()

@@ -1,0 +1,295 @@
+"""One message with more in it than plain values: its parts, and the serializer's work for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, Final, NoReturn, Protocol
+
+from gpyro.errors import SerializationError
+from gpyro.net.references import GONE, Export, Incoming, Received, key_of, what_of
+from gpyro.values.bound import check_number
+from gpyro.values.refusal import Refused, explain
+from gpyro.wire.frames import FLAG_REFERENCES
+from gpyro.wire.hello import REFERENCES, STREAMS
+from gpyro.wire.references import MAX_REFERENCES, OWN, pack_table
+
+if TYPE_CHECKING:
+    from gpyro.net.channel import Channel
+
+faces: Final[dict[int, type]] = {}
+"""What a program gets to see of what was received: the classes for OBJECT and FUNCTION, to be filled in from above."""
+
+
+class Carrying(bytes):
+    """The body of a request that takes references along; the channel notes when it is sent."""
+
+    message: OutgoingMessage
+
+
+class LeavingStreams(Protocol):
+    """The streams that the iterators of a message become."""
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        """The metadata that go with them."""
+
+    def number(self, source: Iterator[Any]) -> int:
+        """The number of the stream of an iterator, opened if need be. Raises Refused."""
+
+    def withdraw(self) -> None:
+        """The message was not sent, or not taken."""
+
+    def stop(self) -> None:
+        """Nobody will read them."""
+
+    def give_up(self, why: str) -> None:
+        """End them early."""
+
+
+class ArrivingStreams(Protocol):
+    """The streams that a message refers to."""
+
+    def stream(self, number: int) -> Any:
+        """What is to be iterated. Raises SerializationError."""
+
+    def begin(self) -> None:
+        """The message is decoded now. Raises SerializationError."""
+
+    def end(self, failed: bool) -> None:
+        """It is decoded, or cannot be."""
+
+
+def knows(channel: Channel, capability: str) -> bool:
+    """Whether the peer has a capability."""
+    peer = channel.wire.peer
+    return peer is not None and capability in peer.capabilities
+
+
+class OutgoingMessage:
+    """A message that is made. Whoever makes it calls `done` in the end, whatever became of it.
+
+    Attributes:
+        streams: those of its iterators, if it may have any.
+        sent: the message is on its way.
+    """
+
+    def __init__(
+        self,
+        channel: Channel,
+        scope: int,
+        holder: Any = None,
+        streams: LeavingStreams | None = None,
+        why_no_streams: str = "",
+    ) -> None:
+        """Begin a message.
+
+        Args:
+            channel: what it is sent on.
+            scope: the session that its references are passed for, or 0.
+            holder: keeps that session, if it is this end's own, from ending while the peer has what is passed.
+            streams: what makes streams of iterators.
+            why_no_streams: what is said of iterators without that.
+        """
+        self._channel = channel
+        self._references = channel.attachments().references
+        self._scope = scope
+        self._holder = holder
+        self.streams = streams if streams is not None and knows(channel, STREAMS) else None
+        self._why_no_streams = why_no_streams
+        self._may_refer = channel.acceptor is not None and knows(channel, REFERENCES)
+        self._table: list[tuple[int, str]] = []
+        self._places: dict[str, int] = {}
+        self._exports: list[Export] = []
+        self.sent = False
+
+    # The serializer's work
+
+    def encode(self, value: Any, root: str = "result") -> bytes:
+        """See `Serializer.encode`."""
+        return bytes(self._channel.attachments().code(self, "encode", value, root))
+
+    def encode_call(self, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bytes:
+        """See `Serializer.encode_call`."""
+        return bytes(self._channel.attachments().code(self, "encode_call", method, args, kwargs))
+
+    def made_by(self, make: Callable[[OutgoingMessage], bytes], refused: SerializationError) -> bytes:
+        """The bytes of a value of this message.
+
+        Args:
+            make: encodes it with the serializer that it is given.
+            refused: what it raised with the channel's own.
+
+        Raises:
+            SerializationError: there is something that cannot travel in this way either.
+        """
+        if not self._may_refer and self.streams is None and not self._why_no_streams:
+            raise SerializationError(str(refused), refused.path) from None
+        try:
+            return make(self)
+        except SerializationError as error:
+            serializer = self._channel.serializer
+            text = str(error)
+            if self._may_refer and not serializer.passes_references:
+                text = f"{text} ({serializer.name} passes nothing by reference; see PYRO_SERIALIZER)"
+            self.withdraw_streams()
+            # The error itself would hold the frames of the message, and with them what it was made of.
+            refused = SerializationError(text, error.path)
+        raise refused
+
+    # What becomes of it
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        """The metadata that go with it."""
+        return {} if self.streams is None else self.streams.fields
+
+    def whole(self, value: bytes) -> tuple[int, bytes]:
+        """The flags and the body of a frame with this value."""
+        return (FLAG_REFERENCES, pack_table(self._scope, self._table) + value) if self._table else (0, value)
+
+    def carrying(self, body: bytes) -> bytes:
+        """The final body of a request; when it is sent, that is noted."""
+        carrying = Carrying(body)
+        carrying.message = self
+        return carrying
+
+    def withdraw_streams(self) -> None:
+        """It was not sent, or not taken: generators stay as they are."""
+        if self.streams is not None:
+            self.streams.withdraw()
+
+    def stop_streams(self) -> None:
+        """Nobody will read its streams."""
+        if self.streams is not None:
+            self.streams.stop()
+
+    def give_up_streams(self, why: str) -> None:
+        """End its streams early."""
+        if self.streams is not None:
+            self.streams.give_up(why)
+
+    def done(self) -> None:
+        """If the message was not sent, what it passed was not passed."""
+        if not self.sent:
+            for export in self._exports:
+                self._references.subtract(export, self._scope, 1)
+        self._exports.clear()
+
+    # See `gpyro.values.bound.Message`
+
+    def open_stream(self, source: Iterator[Any]) -> int:
+        """The number of the stream that an iterator becomes."""
+        if self.streams is None:
+            raise Refused(self._why_no_streams or explain(source))
+        return self.streams.number(source)
+
+    def refer(self, value: Any) -> int:
+        """The number of something that is passed by reference."""
+        references = self._references
+        if not self._may_refer:
+            raise Refused(explain(value))
+        if isinstance(value, tuple(faces.values())):
+            remote: Any = value
+            received = remote._remote.received
+            if received.channel is not self._channel:
+                raise Refused(f"{type(value).__name__}: what came over one connection can be passed back over it only")
+            return self._place(OWN, received.id)
+        if not references.is_open(self._scope):
+            raise Refused(f"{type(value).__name__}: the session has ended, so nothing could call it back")
+        export = references.exports_of.get(key_of(value)) or Export(value, what_of(value))
+        if export.id not in self._places:
+            place = self._place(export.what, export.id)
+            references.add(export, self._scope, self._holder)
+            self._exports.append(export)
+            return place
+        return self._places[export.id]
+
+    def _place(self, what: int, reference: str) -> int:
+        place = self._places.get(reference)
+        if place is None:
+            if len(self._table) == MAX_REFERENCES:
+                raise Refused(f"more than {MAX_REFERENCES:,} functions and objects by reference in one message")
+            place = self._places[reference] = len(self._table)
+            self._table.append((what, reference))
+        return place
+
+    def stream(self, number: Any) -> NoReturn:
+        """Not in a message that is made."""
+        raise SerializationError("a message that is made brings no streams")
+
+    def resolve(self, number: int) -> NoReturn:
+        """Not in a message that is made."""
+        raise SerializationError("a message that is made brings no references")
+
+
+class IncomingMessage:
+    """A message that arrived."""
+
+    def __init__(self, channel: Channel, body: bytes, streams: ArrivingStreams | None = None) -> None:
+        """Begin to read a message.
+
+        Args:
+            channel: what it came on.
+            body: of its frame; with references, an `Incoming`.
+            streams: those that it refers to.
+        """
+        self._channel = channel
+        self._things = body.things if isinstance(body, Incoming) else []
+        self._streams = streams
+        self.encode = channel.serializer.encode
+
+    # The serializer's work
+
+    def decode(self, body: bytes) -> Any:
+        """See `Serializer.decode`."""
+        return self._code("decode", body)
+
+    def decode_call(self, body: bytes) -> Any:
+        """See `Serializer.decode_call`."""
+        return self._code("decode_call", body)
+
+    def decode_error(self, body: bytes) -> Exception:
+        """See `Serializer.decode_error`."""
+        error: Exception = self._code("decode_error", body)
+        return error
+
+    def _code(self, method: str, body: bytes) -> Any:
+        streams = self._streams
+        if streams is not None:
+            streams.begin()
+        failed = True
+        try:
+            value = self._channel.attachments().code(self, method, body)
+            failed = False
+            return value
+        finally:
+            if streams is not None:
+                streams.end(failed)
+
+    # See `gpyro.values.bound.Message`
+
+    def stream(self, number: Any) -> Any:
+        """What is to be iterated, by the number of the stream."""
+        number = check_number(number)
+        if self._streams is None:
+            raise SerializationError(f"a reference to stream {number}, which the metadata do not name")
+        return self._streams.stream(number)
+
+    def resolve(self, number: int) -> Any:
+        """What a number stands for, as the program gets to see it."""
+        if not 0 <= number < len(self._things):
+            raise SerializationError(f"reference {number} is not in the table of the message")
+        thing = self._things[number]
+        if thing is GONE:
+            raise SerializationError("what was passed back is gone: the session that had brought it has ended")
+        if isinstance(thing, Received):
+            return faces[thing.what](thing)
+        return thing
+
+    def refer(self, value: Any) -> NoReturn:
+        """Not in a message that came."""
+        raise Refused("nothing is passed by reference here")
+
+    def open_stream(self, source: Iterator[Any]) -> NoReturn:
+        """Not in a message that came."""
+        raise Refused("nothing becomes a stream here")
