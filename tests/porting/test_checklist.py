@@ -226,7 +226,7 @@ DIFFERENCES = {
         "synchronize::a_chain_over_two_processes_gets_the_error",
     ),
     "errors of callback objects": ("porting/single_threaded::errors_of_callback_objects_do_not_end_the_loop",),
-    "returning an object": ("porting/differences::an_object_that_returns_itself_is_told_what_to_do",),
+    "returning an object": ("porting/differences::an_object_that_returns_itself_returns_a_proxy",),
     "transient objects": (
         "porting/single_threaded::transient_objects_are_cleaned_up_although_nobody_calls",
         "objects::a_running_call_keeps_its_object_from_being_reaped",
