@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from gpyro.errors import SerializationError
-from gpyro.failures import Unsendable
+from gpyro.failures import Unread, Unsendable
 from gpyro.streams import LeavingStreams, MethodsWork
 from gpyro.wire import metadata
 
@@ -29,13 +29,13 @@ def begin_answer(call: Call, streams: LeavingStreams | None = None) -> OutgoingM
     return message
 
 
-def encode_part(call: Call, result: Any, refused: SerializationError) -> bytes:
+def encode_part(call: Call, result: Any, refused: SerializationError | None) -> bytes:
     """The value of a result, or of one of several, with references.
 
     Args:
         call: what it is the answer to.
         result: what the channel's serializer did not take.
-        refused: why not.
+        refused: why not; None if it was not asked.
 
     Raises:
         Unsendable: it does not travel with references either.
@@ -48,7 +48,7 @@ def encode_part(call: Call, result: Any, refused: SerializationError) -> bytes:
         raise Unsendable(error) from None
 
 
-def encode_answer(call: Call, result: Any, refused: SerializationError) -> tuple[int, bytes]:
+def encode_answer(call: Call, result: Any, refused: SerializationError | None) -> tuple[int, bytes]:
     """The flags and the body of an answer that the channel's serializer did not take. Raises as `encode_part`."""
     return _whole(call, encode_part(call, result, refused))
 
@@ -59,7 +59,7 @@ def encode_result(
     locks: tuple[CallLock | None, ...],
     settings: Settings,
     result: Any,
-    refused: SerializationError,
+    refused: SerializationError | None,
 ) -> tuple[int, bytes]:
     """As `encode_answer`, for the result of a method, which may have streams in it.
 
@@ -69,7 +69,7 @@ def encode_result(
         locks: what is held while a generator of the object runs.
         settings: of the daemon.
         result: what the channel's serializer did not take.
-        refused: why not.
+        refused: why not; None if it was not asked.
 
     Raises:
         Unsendable: it does not travel.
@@ -92,3 +92,33 @@ def _whole(call: Call, value: bytes) -> tuple[int, bytes]:
         text = f"the result of {len(body)} bytes is over the {limit} that the caller takes (its PYRO_MAX_MESSAGE)"
         raise Unsendable(SerializationError(text))
     return flags, body
+
+
+def send_buffers(call: Call, flags: int, body: bytes, max_unread: int) -> tuple[int, bytes]:
+    """Send what travels beside a result; gives the flags and the body of the answer then.
+
+    Args:
+        call: what it is the answer to.
+        flags: of the answer.
+        body: of the answer.
+        max_unread: bytes that may wait because the caller does not read.
+
+    Raises:
+        Unsendable: the caller does not take so much, or too much waits already.
+        ConnectionLostError: the connection ended meanwhile.
+    """
+    message: OutgoingMessage = call.outgoing
+    buffers, size = call.session.channel.attachments().buffers, message.size_of_buffers
+    if buffers.results and buffers.results + size > max_unread:
+        text = (
+            f"the result of {size:,} bytes was dropped: the {max_unread:,} bytes of results that may wait for the "
+            "caller to read them would be exceeded (the server's PYRO_MAX_UNREAD)"
+        )
+        raise Unread(SerializationError(text))
+    buffers.results += size
+    try:
+        return message.send_buffers(flags, body, None)
+    except SerializationError as error:
+        raise Unsendable(error) from None
+    finally:
+        buffers.results -= size

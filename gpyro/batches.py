@@ -10,6 +10,7 @@ from gpyro.entries import ObjectEntry
 from gpyro.errors import SerializationError, WireError
 from gpyro.failures import Rejected, Unsendable, answer_to_failed
 from gpyro.tls import Call, CallCancelled
+from gpyro.values.buffers import holds_large
 from gpyro.wire.batch import ANSWER_SIZE, pack_answer, split
 from gpyro.wire.frames import Kind, Rejection
 
@@ -58,10 +59,13 @@ def run_batch(call: Call, entry: ObjectEntry, body: bytes, carry_out: CarryOut) 
 
 
 def _encoded(call: Call, result: Any, room: int) -> bytes:
-    try:
-        answer = bytes(call.session.channel.serializer.encode(result))
-    except SerializationError as error:
-        answer = encode_part(call, result, error)
+    if call.session.channel.takes_buffers and holds_large((result,)):
+        answer = encode_part(call, result, None)
+    else:
+        try:
+            answer = bytes(call.session.channel.serializer.encode(result))
+        except SerializationError as error:
+            answer = encode_part(call, result, error)
     if len(answer) > room:
         text = f"the results of the batch, with {len(answer)} bytes more, are over what the caller takes"
         raise Unsendable(SerializationError(f"{text} (its PYRO_MAX_MESSAGE)"))

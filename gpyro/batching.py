@@ -6,6 +6,7 @@ from typing import Any
 
 from gpyro.errors import WireError
 from gpyro.proxy import DynamicProxy
+from gpyro.values.buffers import holds_large
 from gpyro.wire import batch as wire
 from gpyro.wire.frames import Kind
 
@@ -64,10 +65,11 @@ class Batch:
         def body(serializer: Any) -> bytes:
             return wire.join([serializer.encode_call(name, args, kwargs) for name, args, kwargs in calls])
 
+        large = holds_large(part for _, args, kwargs in calls for part in (args, kwargs))
         if oneway:
-            remote.send_batch(body)
+            remote.send_batch(body, large)
             return None
-        serializer, answer = remote.ask(Kind.BATCH, body)
+        serializer, answer = remote.ask(Kind.BATCH, body, large)
         results: list[Any] = []
         for kind, part in wire.split_answers(answer[4]):
             if kind != Kind.RESULT:

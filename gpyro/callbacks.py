@@ -83,7 +83,7 @@ class RemoteReference(RemoteObject):
         self, session: ClientSession, streams: LeavingStreams | None, why_no_streams: str = ""
     ) -> OutgoingMessage:
         # Two callbacks that are passed to each other would keep each other's sessions for ever.
-        return session.channel.attachments().outgoing(0, None, streams, why_no_streams)
+        return session.channel.attachments().outgoing(0, None, streams, why_no_streams, bool(why_no_streams))
 
     def release(self) -> None:
         """End the session; the next call begins another."""

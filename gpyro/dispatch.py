@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from gevent.lock import Semaphore
 from greenlet import getcurrent
 
-from gpyro.answers import encode_answer, encode_result
+from gpyro.answers import encode_answer, encode_result, send_buffers
 from gpyro.batches import run_batch
 from gpyro.constants import RIF_Keywords, RIF_Varargs
 from gpyro.entries import ObjectEntry
@@ -28,8 +28,10 @@ from gpyro.settings import Settings
 from gpyro.streams import ArrivingStreams
 from gpyro.synchronize import CallLock
 from gpyro.tls import CURRENT_CALL, Call, LocalStorage, Session
+from gpyro.values.buffers import SEARCHED, holds_large
+from gpyro.values.buffers import TYPES as BUFFERS
 from gpyro.wire import metadata
-from gpyro.wire.frames import FLAG_BATCH, FLAG_METADATA, FLAG_METHOD, FLAG_REFERENCES, Frame, Kind, Rejection
+from gpyro.wire.frames import ATTACHED, FLAG_BATCH, FLAG_METADATA, FLAG_METHOD, Frame, Kind, Rejection
 
 if TYPE_CHECKING:
     from gpyro.net.channel import Channel
@@ -164,8 +166,7 @@ class Dispatcher:
 
     def _run(self, call: Call, _: Any) -> None:
         """The worker's task: carry out one request and answer it."""
-        frame, session = call.frame, call.session
-        channel = session.channel
+        frame, session, channel = call.frame, call.session, call.session.channel
         serializer = channel.serializer
         if channel.closed and (frame[0] != _ONEWAY or channel.forked_away):
             self.unheard.discard(call)
@@ -197,18 +198,19 @@ class Dispatcher:
                     entry.last_used = time.time()
                 if target.__class__ is not entry.target_class:
                     entry.members(target)
-                is_oneway = entry.methods.get(method)
-                if is_oneway is not False:
-                    if is_oneway is None:
-                        raise self._unknown(entry, method)
-                    self._answer_early(call, entry)
+                if entry.methods.get(method) is not False:
+                    self._check_oneway(call, entry, method)
                 result = getattr(target, method)(*arguments, **keywords)
                 try:
-                    answer = serializer.encode(result)
+                    answer = b"" if result.__class__ in BUFFERS else serializer.encode(result)
+                    if not answer or len(answer) >= SEARCHED:
+                        flags, answer = self._encode_large(call, entry, result, answer)
                 except SerializationError as error:
                     flags, answer = self._encode_result(call, entry, result, error)
             else:
                 flags, answer = self._run_unusual(call, entry, body)
+            if call.outgoing is not None and call.outgoing.has_buffers:
+                flags, answer = send_buffers(call, flags, answer, self.max_unread)
             if len(answer) > channel.result_limit:
                 raise self._too_large(channel, len(answer))
         except BaseException as error:
@@ -250,8 +252,9 @@ class Dispatcher:
         call.over()
         unheard = call.answered or call.frame[0] == _ONEWAY
         if call.outgoing is not None:
-            call.outgoing.sent = kind == _RESULT and not unheard
-            if not call.outgoing.sent:
+            if kind == _RESULT and not unheard:
+                call.outgoing.leave()
+            else:
                 call.outgoing.stop_streams()  # the result may have been there, but nobody gets it
             call.outgoing.done()
         if call.info is not None:
@@ -275,6 +278,8 @@ class Dispatcher:
         return Unread(SerializationError(text))
 
     def _encode(self, call: Call, result: object) -> tuple[int, bytes]:
+        if call.session.channel.takes_buffers and holds_large((result,)):
+            return encode_answer(call, result, None)
         try:
             return 0, bytes(call.session.channel.serializer.encode(result))
         except SerializationError as error:
@@ -289,9 +294,9 @@ class Dispatcher:
             if call.fields and metadata.STREAMS in call.fields and frame[0] == _CALL:
                 numbers = call.fields[metadata.STREAMS]
                 streams = ArrivingStreams(session.channel, session.id, self.settings, numbers, call.deadline)
-        if streams is not None or frame[1] & FLAG_REFERENCES:
+        if streams is not None or frame[1] & ATTACHED:
             call.decoder = session.channel.attachments().incoming(frame[4], streams)
-        if frame[1] & FLAG_REFERENCES:
+        if frame[1] & ATTACHED:
             body = body[frame[4].size :]  # type: ignore[attr-defined]
         return call.serializer, body
 
@@ -312,10 +317,16 @@ class Dispatcher:
                 call.late = call.cancelled = True
         return body
 
+    def _encode_large(self, call: Call, entry: ObjectEntry, result: object, answer: bytes) -> tuple[int, bytes]:
+        """Encode a result that is large, or bytes; `answer`: what the serializer made of it, if it was asked."""
+        if call.session.channel.takes_buffers and holds_large((result,)):
+            return self._encode_result(call, entry, result, None)
+        return 0, answer or bytes(call.session.channel.serializer.encode(result))
+
     def _encode_result(
-        self, call: Call, entry: ObjectEntry, result: object, refused: SerializationError
+        self, call: Call, entry: ObjectEntry, result: object, refused: SerializationError | None
     ) -> tuple[int, bytes]:
-        """Encode a result that the serializer refused, maybe because there is more in it than plain values."""
+        """Encode a result that the serializer refused, or was not given, as there is more in it than plain values."""
         return encode_result(call, entry, (self._gate, entry.lock), self.settings, result, refused)
 
     def _why_not(self, call: Call) -> BaseException:
@@ -401,6 +412,8 @@ class Dispatcher:
             result = self._carry_out(entry, *request)
             if kind == _ONEWAY:
                 return 0, b""
+            if call.session.channel.takes_buffers and holds_large((result,)):
+                return self._encode_result(call, entry, result, None)
             try:
                 return 0, bytes(call.session.channel.serializer.encode(result))
             except SerializationError as error:
@@ -445,6 +458,12 @@ class Dispatcher:
 
     def _unknown(self, entry: ObjectEntry, name: str) -> Rejected:
         return Rejected(Rejection.UNKNOWN_MEMBER, f"{entry.class_name} offers no {shown(name)}")
+
+    def _check_oneway(self, call: Call, entry: ObjectEntry, method: str) -> None:
+        """A method that is no usual one: a one-way one, whose caller is answered, or none at all."""
+        if entry.methods.get(method) is None:
+            raise self._unknown(entry, method)
+        self._answer_early(call, entry)
 
     def _answer_early(self, call: Call, entry: ObjectEntry) -> None:
         """A method marked one-way: its caller need not wait, unless as many as it may have out run already."""

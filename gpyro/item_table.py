@@ -255,6 +255,14 @@ _LIMITS = (
         "decoding takes a few times as much memory, and some 100 ms",
     ),
     Item(
+        "PYRO_MAX_BUFFERS",
+        1024 * MIB,
+        Whole(0, (1 << 32) - 1),
+        "bytes of large values (bytes, arrays) that may be on their way to one end of a channel beside messages that "
+        "have not come; 0: they travel in the messages",
+        "memory is taken as the bytes come, and by those only who may connect",
+    ),
+    Item(
         "PYRO_MAX_CONTAINERS",
         250_000,
         Whole(1000, (1 << 32) - 1),

@@ -86,6 +86,7 @@ class Names:
     PYRO_STREAM_ITEMS: int
     PYRO_STREAM_BYTES: int
     PYRO_MAX_MESSAGE: int
+    PYRO_MAX_BUFFERS: int
     PYRO_MAX_CONTAINERS: int
     PYRO_MAX_DEPTH: int
 

@@ -15,6 +15,7 @@ from gpyro.settings import config
 from gpyro.startup import initClient
 from gpyro.validators import DefaultConnValidator, check
 from gpyro.values import register_class
+from gpyro.values.buffers import holds_large
 from gpyro.wire.frames import FLAG_METHOD, Kind
 
 MAX_KEPT = 256
@@ -249,7 +250,7 @@ class DynamicProxyWithAttrs(DynamicProxy):
             self.__dict__["_remote"] = remote
             super().__setattr__(name, value)
         else:
-            self._remote.ask(Kind.SET, lambda serializer: serializer.encode([name, value], name))
+            self._remote.ask(Kind.SET, lambda serializer: serializer.encode([name, value], name), holds_large((value,)))
 
     def findattr(self, attr: str) -> int:
         """What the object says `attr` is: 1 for a method, 2 for a data attribute, 0 for neither."""

@@ -22,6 +22,8 @@ from gpyro.observing import CallInfo, label_of, observers
 from gpyro.remote_traceback import CONTROL
 from gpyro.sessions import ClientSession, Sessions, add_metadata, thread_id
 from gpyro.streams import ArrivingStreams, CallersWork, LeavingStreams
+from gpyro.values.buffers import SEARCHED, holds_large, is_large
+from gpyro.values.buffers import TYPES as BUFFERS
 from gpyro.wire import metadata
 from gpyro.wire.frames import FLAG_BATCH, FLAG_METADATA, Frame, Kind, Rejection, unpack_text
 
@@ -65,6 +67,9 @@ class RemoteObject(Sessions):
         """Call a method. Raises as `DynamicProxy._invokePYRO` does."""
         if observers:
             return self._watched(name, lambda: self._call_unusual(name, args, kwargs))
+        for value in args:
+            if value.__class__ in BUFFERS and is_large(value):
+                return self._call_unusual(name, args, kwargs, large=True)
         tree_locals = getattr(getcurrent(), "spawn_tree_locals", None)
         deadline = fields = None
         if tree_locals or self.timeout is not None:
@@ -80,6 +85,8 @@ class RemoteObject(Sessions):
             body = None
         if body is None:  # there may be more in it than plain values
             return self._call_unusual(name, args, kwargs)
+        if len(body) >= SEARCHED and holds_large((args, kwargs)):
+            return self._call_unusual(name, args, kwargs, large=True)
         if name in self.oneway:
             channel.send_oneway(session.id, body, 0, deadline)  # without chain, for the chain does not wait for it
             return None
@@ -100,15 +107,17 @@ class RemoteObject(Sessions):
                 return serializer.decode(answer[4])
         raise self.failure(serializer, answer)
 
-    def _call_unusual(self, name: str, args: Any, kwargs: Any) -> Any:
-        """Call a method, with all that calls seldom need."""
+    def _call_unusual(self, name: str, args: Any, kwargs: Any, large: bool | None = None) -> Any:
+        """Call a method, with all that calls seldom need; `large`: there is something large in it; None: look."""
         deadline, fields = self.handed_on()
+        if large is None:
+            large = holds_large((args, kwargs))
         encode = lambda codec: bytes(codec.encode_call(name, args, kwargs))  # noqa: E731
         if name in self.oneway:
-            self._send_oneway(encode, 0, deadline, name)
+            self._send_oneway(encode, 0, deadline, name, large)
             return None
         try:
-            serializer, answer = self._request(Kind.CALL, encode, deadline, fields)
+            serializer, answer = self._request(Kind.CALL, encode, deadline, fields, large)
         except AttributeError:
             if self.forget is not None:
                 self.forget(name)
@@ -127,8 +136,13 @@ class RemoteObject(Sessions):
         finally:
             info.end()
 
-    def ask(self, kind: Kind, encode: Encode) -> tuple[Any, Frame]:
+    def ask(self, kind: Kind, encode: Encode, large: bool = False) -> tuple[Any, Frame]:
         """Send a request other than a call.
+
+        Args:
+            kind: of the frame.
+            encode: makes its body.
+            large: there is something large in it.
 
         Returns:
             The serializer that reads the answer, and the answer.
@@ -136,25 +150,32 @@ class RemoteObject(Sessions):
         deadline, fields = self.handed_on()
         if observers:
             asked: tuple[Any, Frame] = self._watched(
-                label_of(kind), lambda: self._request(kind, encode, deadline, fields)
+                label_of(kind), lambda: self._request(kind, encode, deadline, fields, large)
             )
             return asked
-        return self._request(kind, encode, deadline, fields)
+        return self._request(kind, encode, deadline, fields, large)
 
-    def send_batch(self, encode: Encode) -> None:
+    def send_batch(self, encode: Encode, large: bool = False) -> None:
         """Send a batch that is not answered."""
-        self._send_oneway(encode, FLAG_BATCH, self.handed_on()[0], "a batch")
+        self._send_oneway(encode, FLAG_BATCH, self.handed_on()[0], "a batch", large)
 
     # Requests
 
     def _request(
-        self, kind: Kind, encode: Encode, deadline: float | None, fields: dict[str, Any], again: bool = True
+        self,
+        kind: Kind,
+        encode: Encode,
+        deadline: float | None,
+        fields: dict[str, Any],
+        large: bool = False,
+        again: bool = True,
     ) -> tuple[Any, Frame]:
         """Send a request; with `again`, an object that has moved is looked for once more. Gives what `ask` does."""
         session = self.connect(deadline)
         channel = session.channel
-        body, refused = _try_to(encode, channel.serializer)
-        if refused is None:
+        large = large and channel.takes_buffers
+        body, refused = (b"", None) if large else _try_to(encode, channel.serializer)
+        if refused is None and not large:
             flags, body = add_metadata(fields, deadline, body)
             answer = channel.request(kind, session.id, body, flags, deadline)
             serializer = channel.serializer
@@ -165,7 +186,7 @@ class RemoteObject(Sessions):
         if answer[0] == _RESULT:
             return serializer, answer
         if answer[0] == _REJECTED and again and self._has_moved(session, answer):
-            return self._request(kind, encode, deadline, fields, again=False)
+            return self._request(kind, encode, deadline, fields, large, again=False)
         raise self.failure(serializer, answer)
 
     def _request_unusual(
@@ -173,7 +194,7 @@ class RemoteObject(Sessions):
         session: ClientSession,
         kind: Kind,
         encode: Encode,
-        refused: SerializationError,
+        refused: SerializationError | None,
         deadline: float | None,
         fields: dict[str, Any],
     ) -> tuple[Any, Frame]:
@@ -186,6 +207,8 @@ class RemoteObject(Sessions):
         message = self._message(session, streams)
         try:
             flags, value = message.whole(message.made_by(encode, refused))
+            if message.has_buffers:
+                flags, value = message.send_buffers(flags, value, deadline)
             more, body = add_metadata({**fields, **message.fields}, deadline, value)
             answer = channel.request(kind, session.id, message.carrying(body), flags | more, deadline)
             serializer, answer = self._received(session, answer, deadline)
@@ -203,17 +226,20 @@ class RemoteObject(Sessions):
             message.give_up_streams("the call that it came with failed")
         return serializer, answer
 
-    def _send_oneway(self, encode: Encode, flags: int, deadline: float | None, what: str) -> None:
+    def _send_oneway(self, encode: Encode, flags: int, deadline: float | None, what: str, large: bool) -> None:
         session = self.connect(deadline)
         channel = session.channel
-        body, refused = _try_to(encode, channel.serializer)
-        if refused is None:
+        large = large and channel.takes_buffers
+        body, refused = (b"", None) if large else _try_to(encode, channel.serializer)
+        if refused is None and not large:
             channel.send_oneway(session.id, body, flags, deadline)
             return
         why = f"{what} is called one-way, and one-way calls take no generators and iterators"
         message = self._message(session, None, why)
         try:
             more, body = message.whole(message.made_by(encode, refused))
+            if message.has_buffers:
+                more, body = message.send_buffers(more, body, deadline)
             channel.send_oneway(session.id, message.carrying(body), flags | more, deadline)
         finally:
             message.done()
@@ -222,7 +248,9 @@ class RemoteObject(Sessions):
         self, session: ClientSession, streams: LeavingStreams | None, why_no_streams: str = ""
     ) -> OutgoingMessage:
         """For what a request passes by reference; its session lasts as long as the peer has some of that."""
-        return session.channel.attachments().outgoing(session.id, self, streams, why_no_streams)
+        # Who calls waits for the answer, and what is large can be sent as it is; who sends one-way goes on.
+        snapshot = bool(why_no_streams)
+        return session.channel.attachments().outgoing(session.id, self, streams, why_no_streams, snapshot)
 
     # Answers
 

@@ -96,6 +96,7 @@ class Admission:
             message=settings.PYRO_MAX_MESSAGE,
             sessions=settings.PYRO_MAX_SESSIONS,
             capabilities=(STREAMS, REFERENCES),
+            buffers=settings.PYRO_MAX_BUFFERS,
         )
 
     def expect(self, channel: Channel) -> None:

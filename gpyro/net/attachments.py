@@ -1,4 +1,4 @@
-"""What the messages of one channel bring besides plain values: streams, and references to objects and functions."""
+"""What the messages of one channel bring besides plain values: streams, references and buffers."""
 
 from __future__ import annotations
 
@@ -7,11 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 from greenlet import getcurrent
 
+from gpyro.net.buffers import Buffers
 from gpyro.net.messages import ArrivingStreams, IncomingMessage, LeavingStreams, OutgoingMessage
-from gpyro.net.references import References
+from gpyro.net.references import Incoming, References
 from gpyro.net.streams import StreamTable
 from gpyro.values import Serializer
 from gpyro.values.bound import BoundRegistry, Message
+from gpyro.wire.buffers import split_number
+from gpyro.wire.frames import FLAG_BUFFERS, FLAG_REFERENCES, Frame
+from gpyro.wire.memory import Memory
 
 if TYPE_CHECKING:
     from gpyro.net.channel import Channel
@@ -22,6 +26,7 @@ class Attachments:
 
     Attributes:
         streams: the streams that values refer to.
+        buffers: the buffers that this end sends.
         references: what the two ends have passed to each other by reference.
     """
 
@@ -29,6 +34,7 @@ class Attachments:
         self._channel = channel
         self.streams = StreamTable(channel)
         self.references = References(channel)
+        self.buffers = Buffers(channel)
         self._current: dict[Any, Message] = {}
 
     @cached_property
@@ -57,10 +63,28 @@ class Attachments:
                 current[greenlet] = before
 
     def outgoing(
-        self, scope: int, holder: Any = None, streams: LeavingStreams | None = None, why_no_streams: str = ""
+        self,
+        scope: int,
+        holder: Any = None,
+        streams: LeavingStreams | None = None,
+        why_no_streams: str = "",
+        snapshot: bool = True,
     ) -> OutgoingMessage:
         """A message to be made, see `OutgoingMessage`."""
-        return OutgoingMessage(self._channel, scope, holder, streams, why_no_streams)
+        return OutgoingMessage(self._channel, scope, holder, streams, why_no_streams, snapshot)
+
+    def take(self, frame: Frame) -> Frame:
+        """A frame that brought references or buffers, with these taken up. In the hub, in the order of arrival."""
+        body = frame[4]
+        buffers: list[Memory] = []
+        if frame[1] & FLAG_BUFFERS:
+            number, body = split_number(frame)
+            buffers = self._channel.wire.claim(number)
+        incoming = Incoming(body)
+        incoming.buffers = buffers
+        if frame[1] & FLAG_REFERENCES:
+            self.references.take(frame, incoming)
+        return (*frame[:4], incoming)
 
     def incoming(self, body: bytes, streams: ArrivingStreams | None = None) -> IncomingMessage:
         """A message that arrived, see `IncomingMessage`."""
@@ -68,6 +92,7 @@ class Attachments:
 
     def on_room(self) -> None:
         """The output of the channel is down."""
+        self.buffers.on_room()
         self.streams.on_room()
 
     def end_session(self, session_id: int) -> None:
@@ -79,3 +104,4 @@ class Attachments:
         """The channel is over."""
         self.streams.end(reason)
         self.references.end()
+        self.buffers.end(reason)

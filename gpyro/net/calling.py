@@ -23,7 +23,7 @@ from gpyro.net.outgoing import GATHER_SIZE, HIGH_WATER
 from gpyro.net.stream import GATHERING, FrameStream
 from gpyro.wire.connection import Connection
 from gpyro.wire.credit import Window
-from gpyro.wire.frames import CREDIT_BODY, FLAG_REFERENCES, HEADER, HEADER_SIZE, Frame, Kind, pack
+from gpyro.wire.frames import ATTACHED, CREDIT_BODY, HEADER, HEADER_SIZE, Frame, Kind, pack
 from gpyro.wire.ids import IdSource
 
 if TYPE_CHECKING:
@@ -85,8 +85,8 @@ class CallingStream(FrameStream):
         self.call_ids = IdSource(self.wire.connecting, self.pending)
         self.session_ids = IdSource(self.wire.connecting, self.opened)
 
-    def take_references(self, frame: Frame) -> Frame:
-        """An answer, or a request, with the references that it brings taken up."""
+    def take_attached(self, frame: Frame) -> Frame:
+        """An answer, or a request, with the references and buffers that it brings taken up."""
         return frame
 
     def stay_awake(self, awaiting: bool) -> None:
@@ -150,8 +150,8 @@ class CallingStream(FrameStream):
             window.bytes -= size
         else:
             turnstile = self._take(caller, session_id, size, deadline)
-        if flags & FLAG_REFERENCES:
-            body.message.sent = True  # type: ignore[attr-defined]
+        if flags & ATTACHED:
+            body.message.leave()  # type: ignore[attr-defined]
         alone = not pending
         call_id = self.call_ids.take()
         call = pending[call_id] = OutgoingCall(caller, size, out.sent + out.size)
@@ -203,8 +203,8 @@ class CallingStream(FrameStream):
         caller = getcurrent()
         size = len(body)
         turnstile = self._take(caller, session_id, size, deadline)
-        if flags & FLAG_REFERENCES:
-            body.message.sent = True  # type: ignore[attr-defined]
+        if flags & ATTACHED:
+            body.message.leave()  # type: ignore[attr-defined]
         self.send(_pack_header(Kind.ONEWAY, flags, 0, 0, session_id, size) + body)
         if caller.parent is None:
             self.flush()  # a main program, unlike a greenlet, may not let the loop run for long
@@ -304,8 +304,8 @@ class CallingStream(FrameStream):
             self.read_up_to = monotonic()
         if self._calls_waiting is not None:
             self._calls_waiting.advance()
-        if frame[1] & FLAG_REFERENCES and frame[0] == Kind.RESULT:
-            frame = self.take_references(frame)  # also if nobody waits any more: then they are let go of
+        if frame[1] & ATTACHED and frame[0] == Kind.RESULT:
+            frame = self.take_attached(frame)  # also if nobody waits any more: then they are let go of
         caller = call.caller
         if caller is not None and call.answer is None:
             call.answer = frame

@@ -21,9 +21,9 @@ from gpyro.net.stream import ALONE
 from gpyro.wire import metadata
 from gpyro.wire.connection import Connection
 from gpyro.wire.frames import (
+    ATTACHED,
     CREDIT_BODY,
     FLAG_METADATA,
-    FLAG_REFERENCES,
     HEADER,
     HEADER_SIZE,
     MAX_ID,
@@ -188,8 +188,8 @@ class Channel(CallingStream):
         self.in_bytes = size = self.in_bytes + len(frame[4])
         if calls > self.granted_calls or size > self.granted_bytes or frame[2] in self.serving:
             self._check_request(frame)
-        if frame[1] & FLAG_REFERENCES:
-            frame = self.take_references(frame)
+        if frame[1] & ATTACHED:
+            frame = self.take_attached(frame)
         if self._deferred is not None:
             self._deferred.append(frame)
         elif self.out.size > HIGH_WATER:
@@ -258,6 +258,12 @@ class Channel(CallingStream):
 
     # What messages bring besides plain values
 
+    @property
+    def takes_buffers(self) -> bool:
+        """Whether the peer takes large bytes beside messages."""
+        peer = self.wire.peer
+        return peer is not None and peer.buffers > 0
+
     def attachments(self) -> Attachments:
         """`attached`, made if need be."""
         if self.attached is None:
@@ -269,9 +275,9 @@ class Channel(CallingStream):
         if self.attached is not None:
             self.attached.end_session(session_id)
 
-    def take_references(self, frame: Frame) -> Frame:
+    def take_attached(self, frame: Frame) -> Frame:
         """See `CallingStream`."""
-        return self.attachments().references.take(frame)
+        return self.attachments().take(frame)
 
     def on_unwanted_answer(self, frame: Frame) -> None:
         """See `CallingStream`: nobody will read the streams that it brings."""

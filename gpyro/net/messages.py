@@ -8,9 +8,12 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn, Protocol
 from gpyro.errors import SerializationError
 from gpyro.net.references import GONE, Export, Incoming, Received, key_of, what_of
 from gpyro.values.bound import check_number
+from gpyro.values.buffers import make_again, set_aside
 from gpyro.values.refusal import Refused, explain
-from gpyro.wire.frames import FLAG_REFERENCES
+from gpyro.wire.buffers import MAX_BUFFERS, NUMBER
+from gpyro.wire.frames import FLAG_BUFFERS, FLAG_REFERENCES
 from gpyro.wire.hello import REFERENCES, STREAMS
+from gpyro.wire.memory import Memory, kind_of
 from gpyro.wire.references import MAX_REFERENCES, OWN, pack_table
 
 if TYPE_CHECKING:
@@ -80,6 +83,7 @@ class OutgoingMessage:
         holder: Any = None,
         streams: LeavingStreams | None = None,
         why_no_streams: str = "",
+        snapshot: bool = True,
     ) -> None:
         """Begin a message.
 
@@ -89,6 +93,7 @@ class OutgoingMessage:
             holder: keeps that session, if it is this end's own, from ending while the peer has what is passed.
             streams: what makes streams of iterators.
             why_no_streams: what is said of iterators without that.
+            snapshot: what may change while it is sent is copied before; else the program waits meanwhile.
         """
         self._channel = channel
         self._references = channel.attachments().references
@@ -100,29 +105,38 @@ class OutgoingMessage:
         self._table: list[tuple[int, str]] = []
         self._places: dict[str, int] = {}
         self._exports: list[Export] = []
+        self._may_set_aside = channel.takes_buffers
+        self._snapshot = snapshot
+        self._buffers: list[tuple[int, memoryview]] = []
+        self._numbers: dict[int, int] = {}
+        self._kept: list[Any] = []
+        self._set: int | None = None
         self.sent = False
 
     # The serializer's work
 
     def encode(self, value: Any, root: str = "result") -> bytes:
         """See `Serializer.encode`."""
-        return bytes(self._channel.attachments().code(self, "encode", value, root))
+        return bytes(self._channel.attachments().code(self, "encode", self.set_aside(value), root))
 
     def encode_call(self, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bytes:
         """See `Serializer.encode_call`."""
-        return bytes(self._channel.attachments().code(self, "encode_call", method, args, kwargs))
+        parts = tuple(self.set_aside(part) for part in args), self.set_aside(kwargs)
+        return bytes(self._channel.attachments().code(self, "encode_call", method, *parts))
 
-    def made_by(self, make: Callable[[OutgoingMessage], bytes], refused: SerializationError) -> bytes:
+    def made_by(self, make: Callable[[OutgoingMessage], bytes], refused: SerializationError | None) -> bytes:
         """The bytes of a value of this message.
 
         Args:
             make: encodes it with the serializer that it is given.
-            refused: what it raised with the channel's own.
+            refused: what it raised with the channel's own; None if that was not tried.
 
         Raises:
             SerializationError: there is something that cannot travel in this way either.
         """
-        if not self._may_refer and self.streams is None and not self._why_no_streams:
+        if not (
+            self._may_refer or self._may_set_aside or self.streams is not None or self._why_no_streams or not refused
+        ):
             raise SerializationError(str(refused), refused.path) from None
         try:
             return make(self)
@@ -147,8 +161,31 @@ class OutgoingMessage:
         """The flags and the body of a frame with this value."""
         return (FLAG_REFERENCES, pack_table(self._scope, self._table) + value) if self._table else (0, value)
 
+    @property
+    def has_buffers(self) -> bool:
+        """Whether something travels beside it, which is to be sent before."""
+        return bool(self._buffers)
+
+    @property
+    def size_of_buffers(self) -> int:
+        """Bytes of what travels beside it."""
+        return sum(len(view) for _, view in self._buffers)
+
+    def send_buffers(self, flags: int, body: bytes, deadline: float | None) -> tuple[int, bytes]:
+        """Send what travels beside it; gives the flags and the body that refer to that. Raises as `Buffers.send`."""
+        buffers, self._buffers = self._buffers, []
+        self._set = self._channel.attachments().buffers.send(buffers, deadline)
+        return flags | FLAG_BUFFERS, NUMBER.pack(self._set) + body
+
+    def leave(self) -> None:
+        """It is on its way."""
+        self.sent = True
+        if self._set is not None:
+            self._channel.attachments().buffers.claimed(self._set)
+            self._set = None
+
     def carrying(self, body: bytes) -> bytes:
-        """The final body of a request; when it is sent, that is noted."""
+        """The final body of a request; when it is sent, `leave` is called."""
         carrying = Carrying(body)
         carrying.message = self
         return carrying
@@ -170,6 +207,9 @@ class OutgoingMessage:
 
     def done(self) -> None:
         """If the message was not sent, what it passed was not passed."""
+        if self._set is not None:
+            self._channel.attachments().buffers.drop(self._set)
+            self._set = None
         if not self.sent:
             for export in self._exports:
                 self._references.subtract(export, self._scope, 1)
@@ -182,6 +222,27 @@ class OutgoingMessage:
         if self.streams is None:
             raise Refused(self._why_no_streams or explain(source))
         return self.streams.number(source)
+
+    def set_aside(self, value: Any) -> Any:
+        """A value with an `Aside` in place of each part that travels beside it."""
+        return set_aside(value, self._keep) if self._may_set_aside else value
+
+    def _keep(self, value: Any) -> int:
+        number = self._numbers.get(id(value))
+        if number is None:
+            if len(self._buffers) == MAX_BUFFERS:
+                raise Refused(f"more than {MAX_BUFFERS:,} large parts in one message")
+            view, kind = memoryview(value).cast("B"), kind_of(value)
+            if self._snapshot and not view.readonly:
+                view = memoryview(bytes(view))
+            number = self._numbers[id(value)] = len(self._buffers)
+            self._buffers.append((kind, view))
+            self._kept.append(value)  # so that its id stays its own
+        return number
+
+    def buffer(self, state: Any) -> NoReturn:
+        """Not in a message that is made."""
+        raise SerializationError("a message that is made brings no buffers")
 
     def refer(self, value: Any) -> int:
         """The number of something that is passed by reference."""
@@ -235,6 +296,8 @@ class IncomingMessage:
         """
         self._channel = channel
         self._things = body.things if isinstance(body, Incoming) else []
+        self._buffers: list[Memory] = body.buffers if isinstance(body, Incoming) else []
+        self._taken: set[int] = set()
         self._streams = streams
         self.encode = channel.serializer.encode
 
@@ -285,6 +348,23 @@ class IncomingMessage:
         if isinstance(thing, Received):
             return faces[thing.what](thing)
         return thing
+
+    def buffer(self, state: Any) -> Any:
+        """What an `Aside` with this state stands for."""
+        return make_again(state, self._memory)
+
+    def _memory(self, number: int) -> Memory:
+        if not 0 <= number < len(self._buffers):
+            raise SerializationError(f"buffer {number} is not in the set of the message")
+        memory = self._buffers[number]
+        if number in self._taken:  # what is in a message twice arrives as two
+            return memory[:]
+        self._taken.add(number)
+        return memory
+
+    def set_aside(self, value: Any) -> Any:
+        """See `gpyro.values.bound.Message`."""
+        return value
 
     def refer(self, value: Any) -> NoReturn:
         """Not in a message that came."""

@@ -29,7 +29,12 @@ acceptors: Final[list[Callable[[Settings], Acceptor]]] = []
 def client_hello(settings: Settings, proves: bool = False) -> Hello:
     """What a client says; `proves`: it can prove who it is."""
     capabilities = (STREAMS, SCRAM) if proves else (STREAMS,)
-    hello = Hello(serializers=settings.serializers(), message=settings.PYRO_MAX_MESSAGE, capabilities=capabilities)
+    hello = Hello(
+        serializers=settings.serializers(),
+        message=settings.PYRO_MAX_MESSAGE,
+        capabilities=capabilities,
+        buffers=settings.PYRO_MAX_BUFFERS,
+    )
     if not acceptors:
         return hello
     return replace(

@@ -38,16 +38,17 @@ class Outgoing:
             adds to `size`.
         size: unsent bytes.
         sent: bytes that the kernel has taken since the channel was opened.
+        apart: there are large pieces among them, which are not to be copied.
         blocked: the kernel takes no more at present; sending goes on with `resume` when the socket is writable.
     """
 
-    __slots__ = ("_rest", "blocked", "pieces", "sent", "size")
+    __slots__ = ("_rest", "apart", "blocked", "pieces", "sent", "size")
 
     def __init__(self) -> None:
         self.size = 0
         self.sent = 0
-        self.blocked = False
-        self.pieces: list[bytes] = []
+        self.apart = self.blocked = False
+        self.pieces: list[bytes | memoryview] = []
         # Made only when the kernel did not take everything, for few channels ever need it.
         self._rest: deque[memoryview] | None = None
 
@@ -56,11 +57,12 @@ class Outgoing:
         self.pieces.append(data)
         self.size += len(data)
 
-    def add_pair(self, header: bytes, body: bytes) -> None:
-        """Append a header and a large body without joining them."""
+    def add_pair(self, header: bytes, body: bytes | memoryview) -> None:
+        """Append a header and a large body without copying it, ever."""
         self.pieces.append(header)
         self.pieces.append(body)
         self.size += len(header) + len(body)
+        self.apart = True
 
     def flush(self, sock: SendingSocket) -> None:
         """Send what there is, as far as the kernel takes it.
@@ -72,7 +74,7 @@ class Outgoing:
         if not pieces or self.blocked:
             return
         self.pieces = []
-        if self.size <= JOIN_SIZE:
+        if self.size <= JOIN_SIZE and not self.apart:
             data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
             try:
                 count = sock.send(data)
@@ -84,6 +86,7 @@ class Outgoing:
                 return
             self._rest = deque((memoryview(data)[count:],))
         else:
+            self.apart = False
             self._rest = deque(memoryview(piece) for piece in pieces)
         self.resume(sock)
 

@@ -16,6 +16,7 @@ from gpyro.errors import WireError
 from gpyro.guid import getGUID
 from gpyro.values.bound import FUNCTIONS
 from gpyro.wire.frames import Frame
+from gpyro.wire.memory import Memory
 from gpyro.wire.references import FUNCTION, OBJECT, OWN, pack_release, split_table, unpack_release
 
 if TYPE_CHECKING:
@@ -96,17 +97,24 @@ class Received:
 
 
 class Incoming(bytes):
-    """The body of a frame that brought references.
+    """The body of a frame that brought references or buffers, without the number of the latter.
 
     Attributes:
         things: what they stand for, each a `Received`, an object or function of this end, or `GONE`.
         scope: the session that they were passed for, or 0.
-        size: bytes of the table in front of the value.
+        size: bytes of the table in front of the value, behind the metadata.
+        buffers: what travelled beside it.
     """
 
     things: list[Any]
-    scope: int
-    size: int
+    buffers: list[Memory]
+    scope = size = 0
+
+    def __new__(cls, body: bytes) -> Incoming:
+        """Begin with a body that brought nothing."""
+        made = super().__new__(cls, body)
+        made.things, made.buffers = [], []
+        return made
 
     def keep(self, keeper: Any) -> None:
         """Let what came keep the session of this end that it was passed for."""
@@ -204,13 +212,10 @@ class References:
 
     # What the peer passed
 
-    def take(self, frame: Frame) -> Frame:
-        """The frame with its references taken up. In the hub, in the order of arrival."""
-        scope, entries, size = split_table(frame)
-        body = Incoming(frame[4])
-        body.scope, body.size = scope, size
-        body.things = [self._take(what, reference, scope) for what, reference in entries]
-        return (*frame[:4], body)
+    def take(self, frame: Frame, body: Incoming) -> None:
+        """Take up the references of a frame with this body. In the hub, in the order of arrival."""
+        body.scope, entries, body.size = split_table((*frame[:4], body))
+        body.things = [self._take(what, reference, body.scope) for what, reference in entries]
 
     def _take(self, what: int, reference: str, scope: int) -> Any:
         if what == OWN:

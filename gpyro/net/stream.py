@@ -28,6 +28,12 @@ if TYPE_CHECKING:
 TURN = 0.005
 """Seconds that one stream may hold the hub with the frames of one read; the rest waits for its next turn."""
 
+BUFFERS_TURN = 1024 * 1024
+"""Bytes of buffers that one stream reads in a turn."""
+
+BEHIND_A_CHUNK = 4096
+"""Bytes that are read along with the rest of a CHUNK: enough for the header of the next, and little to be copied."""
+
 MIN_PART = 16
 """Frames after which output leaves at the latest, or a quarter of what one read brought if that is more.
 
@@ -194,6 +200,8 @@ class FrameStream:
                 self._read_watcher.stop()
                 self._read_watcher.start(self._on_readable, pass_events=True)
             try:
+                if self.wire.place is not None and not self._read_buffers():
+                    return
                 size = self.sock.recv_into(self.state.buffer)
             except (BlockingIOError, InterruptedError):
                 return
@@ -208,6 +216,34 @@ class FrameStream:
                     self._work(frames)
         except BaseException as error:
             self._fail(error)
+
+    def _read_buffers(self) -> bool:
+        """Read what belongs into buffers straight into them; gives whether there may be more to be read now.
+
+        Raises:
+            BlockingIOError: there is no more.
+        """
+        left, wire = BUFFERS_TURN, self.wire
+        view = self.state.view[:BEHIND_A_CHUNK]
+        while (place := wire.place) is not None:
+            size = self.sock.recvmsg_into((place, view))[0]
+            if not size or self.deaf:
+                return not size
+            self.read_at = monotonic()
+            behind = max(0, size - len(place))
+            wire.filled(size - behind)
+            left -= size
+            frames = wire.feed(view, behind) if behind else None
+            if left <= 0 or size < len(place) + BEHIND_A_CHUNK:  # a turn's worth, or all that there was
+                left = 0
+            if frames:
+                if self.mute:
+                    frames = self.without_answer(frames)
+                self._work(frames)
+                return False
+            if left <= 0:
+                return False
+        return True
 
     def _work(self, frames: list[Frame]) -> None:
         """Deal with frames, for one turn at most; output that they cause leaves in a few large pieces."""
@@ -276,6 +312,15 @@ class FrameStream:
         if not self.deaf:
             self.out.add(data)
             self._flush_soon()
+
+    def send_pair(self, header: bytes, body: memoryview) -> None:
+        """Send a frame whose body is large, and is not copied."""
+        if not self.deaf:
+            self.out.add_pair(header, body)
+            if self.out.size >= GATHER_SIZE:
+                self.flush()
+            else:
+                self._flush_soon()
 
     def _flush_soon(self) -> None:
         if self._gathering:

@@ -20,6 +20,7 @@ from gpyro.constants import TRACEBACK_ATTRIBUTE
 from gpyro.remote_traceback import remote_note
 from gpyro.values import Limits, Serializer
 from gpyro.values.bound import BoundRegistry
+from gpyro.values.buffers import make_again, set_aside
 
 from .samples import (
     SAMPLES,
@@ -48,6 +49,14 @@ class BoundMessage:
     def resolve(self, number: int) -> Any:
         """See `gpyro.values.bound.Message`."""
         return self.things[number]
+
+    def set_aside(self, value: Any) -> Any:
+        """See `gpyro.values.bound.Message`."""
+        return set_aside(value, self.refer)
+
+    def buffer(self, state: Any) -> Any:
+        """See `gpyro.values.bound.Message`."""
+        return make_again(state, lambda number: bytearray(memoryview(self.things[number]).cast("B")))
 
     open_stream = refer
     stream = resolve

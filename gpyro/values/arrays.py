@@ -81,18 +81,46 @@ def _shape(state: Any, limit: int = _MAX_DIMENSIONS) -> list[int]:
     return state
 
 
-def _array_state(array: Any) -> list[Any]:
-    dtype = _dtype_state(array.dtype)
+def _form(array: Any) -> list[Any]:
+    """Type, shape, and whether it is by row or by column."""
     by_column = array.flags.f_contiguous and not array.flags.c_contiguous
-    order = "F" if by_column else "C"
-    return [dtype, list(array.shape), order, array.tobytes(order)]
+    return [_dtype_state(array.dtype), list(array.shape), "F" if by_column else "C"]
+
+
+def _array_state(array: Any) -> list[Any]:
+    form = _form(array)
+    return [*form, array.tobytes(form[2])]
+
+
+def buffer_of(array: Any) -> tuple[list[Any], Any]:
+    """The form of an array, and its bytes, which are copied only if they do not lie side by side.
+
+    Raises:
+        Refused: arrays of this dtype do not travel.
+    """
+    form = _form(array)
+    # Read as bytes, since there are types, such as times, that a memoryview does not know.
+    return form, array.ravel("K" if form[2] == "F" else "C").view("u1")
 
 
 def _to_array(state: Any, limit: int) -> Any:
+    *form, data = state
+    if type(data) is not bytes:
+        raise ValueError("not an array")
+    # A bytearray, so that the array can be written to.
+    return ndarray_of(form, bytearray(data))
+
+
+def ndarray_of(form: Any, data: bytearray) -> Any:
+    """The array with a form, in the memory `data`.
+
+    Raises:
+        ValueError: there is no such form, or the bytes do not fit it.
+    """
     numpy = _numpy()
-    dtype_state, shape_state, order, data = state
+    dtype_state, shape_state, order = form
     dtype, shape = _to_dtype(numpy, dtype_state), _shape(shape_state)
-    if order not in ("C", "F") or type(data) is not bytes:
+    if order not in ("C", "F"):
         raise ValueError("not an array")
     elements = 1
     for size in shape:
@@ -104,8 +132,7 @@ def _to_array(state: Any, limit: int) -> Any:
         if elements > _MAX_EMPTY_ELEMENTS:
             raise ValueError("the array has too many elements of no size")
         return numpy.zeros(shape, dtype, order)
-    # A bytearray, so that the array can be written to.
-    return numpy.ndarray(tuple(shape), dtype, bytearray(data), order=order)
+    return numpy.ndarray(tuple(shape), dtype, data, order=order)
 
 
 def _scalar_state(scalar: Any) -> list[Any]:

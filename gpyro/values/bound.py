@@ -6,6 +6,7 @@ class, whose state the message gives that is encoded or decoded just then.
 
 from __future__ import annotations
 
+import copy
 import functools
 import types
 from collections.abc import Callable, Iterator
@@ -13,6 +14,7 @@ from typing import Any, Final, Protocol
 
 from gpyro.errors import SerializationError
 
+from .buffers import BUFFER, Aside
 from .classes import Entry, Registry
 from .refusal import Refused
 
@@ -49,6 +51,12 @@ class Message(Protocol):
     def stream(self, number: Any) -> Any:
         """What is to be iterated, by the number of the stream."""
 
+    def set_aside(self, value: Any) -> Any:
+        """A value with an `Aside` in place of each part that travels beside it."""
+
+    def buffer(self, state: Any) -> Any:
+        """What an `Aside` with this state stands for."""
+
 
 def is_streamed(cls: type) -> bool:
     """Whether values of this class, if it is not registered, travel as streams: iterators, but no open files."""
@@ -71,6 +79,8 @@ class BoundRegistry(Registry):
         self._stream = Entry(
             object, STREAM, lambda source: message().open_stream(source), lambda number: message().stream(number), False
         )
+        self._buffer = Entry(Aside, BUFFER, lambda aside: aside.state, lambda state: message().buffer(state), False)
+        self._with_buffers: dict[Entry, Entry] = {}
 
     def register(self, cls: type, **arguments: Any) -> None:
         """See `Registry.register`: it is the registry below that has the classes."""
@@ -80,16 +90,31 @@ class BoundRegistry(Registry):
         """See `Registry.find`."""
         entry = self._base.find(cls)
         if entry is not None:
-            return self._reference if entry.name.startswith(REFERENCE) else entry
+            return self._reference if entry.name.startswith(REFERENCE) else self._looked_into(entry)
         if cls in FUNCTIONS:
             return self._reference
+        if cls is Aside:
+            return self._buffer
         return self._stream if is_streamed(cls) else None
 
     def by_name(self, name: str) -> Entry | None:
         """See `Registry.by_name`."""
         if name == REFERENCE:
             return self._reference
+        if name == BUFFER:
+            return self._buffer
         return self._stream if name == STREAM else self._base.by_name(name)
+
+    def _looked_into(self, entry: Entry) -> Entry:
+        """The entry of a class whose instances may have something large in their state."""
+        to_state = entry.to_state
+        if to_state is None:
+            return entry
+        known = self._with_buffers.get(entry)
+        if known is None:
+            known = self._with_buffers[entry] = copy.copy(entry)
+            known.to_state = lambda value: self._message().set_aside(to_state(value))
+        return known
 
     def persistent_id(self, value: Any) -> Any:
         """What stands for `value` where a codec, such as pickle, asks for each part by itself; None for itself.
@@ -97,6 +122,8 @@ class BoundRegistry(Registry):
         Such a codec has its own ways for functions and objects, so it passes nothing by reference.
         """
         cls = type(value)
+        if cls is Aside:
+            return BUFFER, value.state
         if not is_streamed(cls) or self._base.find(cls) is not None:
             return None
         return STREAM, self._message().open_stream(value)

@@ -33,6 +33,7 @@ COUNTER: Final = 26
 ELLIPSIS: Final = 27
 NDARRAY: Final = 28
 NUMPY_SCALAR: Final = 29
+ARRAY: Final = 30
 
 # Types whose payload is bytes as they are; the payload of all others is a message of its own.
 RAW_CODES: Final = frozenset({BIG_INT, TEXT, BYTEARRAY, UUID})

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 import re
 import uuid
+from array import array
 from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import Callable
 from datetime import date, datetime, time, timedelta, timezone, tzinfo
@@ -23,6 +24,7 @@ from zoneinfo import ZoneInfo
 from . import codes
 from .guard import check_keys
 from .refusal import Refused
+from .typed_array import array_state, to_array
 
 
 class Special(NamedTuple):
@@ -379,6 +381,7 @@ SPECIAL_TYPES: Final[dict[type, Special]] = {
     defaultdict: Special(codes.DEFAULT_DICT, "defaultdict", _default_dict_state, _to_default_dict),
     deque: Special(codes.DEQUE, "deque", lambda d: [d.maxlen, *d], _to_deque),
     Counter: Special(codes.COUNTER, "counter", _flatten_exact, _to_counter),
+    array: Special(codes.ARRAY, "array", array_state, to_array),
     type(...): Special(codes.ELLIPSIS, "ellipsis", lambda _: None, lambda s, _: ...),
 }
 # Types whose state takes no more than `SMALL_STATE` bytes. The rest of a longer one is not looked at.

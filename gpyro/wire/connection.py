@@ -10,6 +10,7 @@ from typing import Final
 
 from gpyro.errors import WireError
 from gpyro.wire import foreign
+from gpyro.wire.buffers import Arriving
 from gpyro.wire.frames import (
     BODY_LIMITS,
     HEADER,
@@ -25,9 +26,10 @@ from gpyro.wire.frames import (
     pack_text,
 )
 from gpyro.wire.hello import SCRAM, Hello, choose_version
+from gpyro.wire.memory import Memory
 
 _unpack_header = HEADER.unpack_from
-_FIRST_AFTER_OPENING: Final = int(Kind.OPEN)  # kinds below it are the steps of the opening
+_FIRST_FOR_OTHERS: Final = int(Kind.OPEN)  # kinds below it are dealt with here: the opening, and announced buffers
 
 
 class State(Enum):
@@ -45,7 +47,7 @@ _CALLS: Final = (Kind.CALL, Kind.ONEWAY, Kind.BATCH, Kind.GET, Kind.SET, Kind.DE
 _SERVING: Final = (Kind.OPEN, Kind.CLOSE, *_CALLS, Kind.CANCEL)
 _STREAMS: Final = (Kind.STREAM_ITEM, Kind.STREAM_END, Kind.STREAM_ERROR)
 _ANSWERS: Final = (Kind.RESULT, Kind.ERROR, Kind.REJECTED)
-_ALWAYS: Final = (*_ANSWERS, *_STREAMS, Kind.CREDIT, Kind.RELEASE, Kind.PING, Kind.PONG, Kind.GOAWAY)
+_ALWAYS: Final = (*_ANSWERS, *_STREAMS, Kind.BUFFERS, Kind.CREDIT, Kind.RELEASE, Kind.PING, Kind.PONG, Kind.GOAWAY)
 
 # What may arrive: (the receiver is the connecting end, its state) -> kinds [S2].
 _EXPECTED: Final[dict[tuple[bool, State], tuple[Kind, ...]]] = {
@@ -64,7 +66,7 @@ _FORBIDDEN: Final = -1
 
 def _limits(connecting: bool, state: State, message: int) -> tuple[int, ...]:
     """For each of the 256 kinds the largest body that may arrive, -1 for a kind that may not."""
-    limits = [_FORBIDDEN] * 256
+    limits = [_FORBIDDEN] * 256  # a CHUNK stays forbidden: where it may come is asked, see `_begin_chunk`
     if state is State.ESTABLISHED:
         limits[IGNORABLE:] = [message] * (256 - IGNORABLE)
     for kind in _EXPECTED.get((connecting, state), ()):
@@ -92,9 +94,11 @@ class Connection:
         state: see `State`.
         own: what this end said, or will say, in its hello.
         peer: what the peer said; None until it did.
+        place: where what arrives next goes, if that is the body of a CHUNK; to be filled by `feed` or the reader.
     """
 
     __slots__ = (
+        "_arriving",
         "_body",
         "_frame",
         "_head",
@@ -105,6 +109,7 @@ class Connection:
         "connecting",
         "own",
         "peer",
+        "place",
         "state",
     )
 
@@ -119,6 +124,8 @@ class Connection:
         self._frame: tuple[int, int, int, int] | None = None
         self._body = bytearray()
         self._missing = 0
+        self._arriving: Arriving | None = None
+        self.place: memoryview | None = None
         self._enter(State.HELLO)
 
     def _enter(self, state: State) -> None:
@@ -181,13 +188,17 @@ class Connection:
         end = len(view) if size is None else size
         at = self._feed_magic(view, end) if len(self._magic) < 4 else 0
         frames: list[Frame] = []
+        if self.place is not None:
+            at = self._fill(view, at, end)
         if self._head or self._missing:
             at = self._continue(view, at, end, frames)
         limits = self._limits
         while end - at >= HEADER_SIZE:
             kind, flags, _, call_id, session_id, length = _unpack_header(view, at)
             if length > limits[kind]:
-                raise self._refusal(kind, length)
+                self._begin_chunk(kind, call_id, length)
+                at = self._fill(view, at + HEADER_SIZE, end)
+                continue
             at += HEADER_SIZE
             stop = at + length
             if stop > end:
@@ -198,8 +209,8 @@ class Connection:
                 return frames
             frame = (kind, flags, call_id, session_id, view[at:stop].tobytes())
             at = stop
-            if kind < _FIRST_AFTER_OPENING:
-                self._opening(kind, frame[4])
+            if kind < _FIRST_FOR_OTHERS:
+                self._take_step(frame)
                 limits = self._limits
             frames.append(frame)
         if at < end:
@@ -222,9 +233,10 @@ class Connection:
             if len(self._head) < HEADER_SIZE:
                 return at
             kind, flags, _, call_id, session_id, length = _unpack_header(self._head)
-            if length > self._limits[kind]:
-                raise self._refusal(kind, length)
             self._head = b""
+            if length > self._limits[kind]:
+                self._begin_chunk(kind, call_id, length)
+                return self._fill(view, at, end)
             self._frame, self._missing = (kind, flags, call_id, session_id), length
         used = min(self._missing, end - at)
         if used:
@@ -234,13 +246,61 @@ class Connection:
             kind, flags, call_id, session_id = self._frame
             frame = (kind, flags, call_id, session_id, bytes(self._body))
             self._frame, self._body = None, bytearray()
-            if kind < _FIRST_AFTER_OPENING:
-                self._opening(kind, frame[4])
+            if kind < _FIRST_FOR_OTHERS:
+                self._take_step(frame)
             frames.append(frame)
         return at + used
 
-    def _opening(self, kind: int, body: bytes) -> None:
-        """A frame of the opening arrived, allowed by the table: take the step it stands for."""
+    # Buffers
+
+    def _begin_chunk(self, kind: int, number: int, length: int) -> None:
+        """A header came whose body has no place among the frames: that of a CHUNK has one of its own."""
+        if kind != Kind.CHUNK or self.state is not State.ESTABLISHED:
+            raise self._refusal(kind, length)
+        try:
+            if self._arriving is None:
+                raise WireError(f"a CHUNK of {length} bytes that were not announced", "D2")
+            self.place = self._arriving.place(number, length)
+        except WireError as error:
+            raise self._broken(error) from None
+
+    def _fill(self, view: memoryview, at: int, end: int) -> int:
+        """Put what came into its place; gives where the rest starts."""
+        place = self.place
+        assert place is not None
+        size = min(len(place), end - at)
+        place[:size] = view[at : at + size]
+        self.filled(size)
+        return at + size
+
+    def filled(self, size: int) -> None:
+        """So many bytes were put into `place`."""
+        place = self.place
+        assert place is not None
+        self.place = place[size:] if size < len(place) else None
+
+    def claim(self, number: int) -> list[Memory]:
+        """The buffers of a message that has come. Raises WireError if they have not [D4]."""
+        if self._arriving is None:
+            raise WireError(f"a message with the buffers {number}, which are not there", "D4")
+        return self._arriving.claim(number)
+
+    def _announced(self, number: int, body: bytes) -> None:
+        if self._arriving is None:
+            self._arriving = Arriving(self.connecting, self.own.buffers)
+        try:
+            self._arriving.announce(number, body)
+        except WireError as error:
+            raise self._broken(error) from None
+
+    # The opening
+
+    def _take_step(self, frame: Frame) -> None:
+        """A frame arrived, allowed by the table, that changes what may come: take the step it stands for."""
+        kind, body = frame[0], frame[4]
+        if kind == Kind.BUFFERS:
+            self._announced(frame[2], body)
+            return
         if kind == Kind.REFUSED:
             self._enter(State.ENDED)
             return

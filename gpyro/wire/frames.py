@@ -31,6 +31,7 @@ class Kind(IntEnum):
     WELCOME = 0x02
     AUTHENTICATE = 0x03
     REFUSED = 0x04
+    BUFFERS = 0x07
 
     OPEN = 0x08
     CLOSE = 0x09
@@ -74,6 +75,12 @@ FLAG_BATCH: Final = 0x04
 
 FLAG_REFERENCES: Final = 0x10
 """On a request or a RESULT: in front of the value stands a table of references [R1]."""
+
+FLAG_BUFFERS: Final = 0x20
+"""On a request or a RESULT: in front of the value, and of the references, stands the number of its buffers [D4]."""
+
+ATTACHED: Final = FLAG_REFERENCES | FLAG_BUFFERS
+"""Flags of messages that bring something besides their value."""
 
 FLAG_COMPRESSED: Final = 0x80
 """Kept for compression; sent 0 and ignored today [F4]."""
@@ -134,6 +141,7 @@ BODY_LIMITS: Final[dict[Kind, int]] = {
     Kind.WELCOME: HELLO_LIMIT,
     Kind.AUTHENTICATE: HELLO_LIMIT,
     Kind.REFUSED: HELLO_LIMIT,
+    Kind.BUFFERS: SMALL_LIMIT,
     Kind.OPEN: SMALL_LIMIT,
     Kind.CLOSE: 0,
     Kind.CALL: MESSAGE,

@@ -38,6 +38,7 @@ class Hello:
         size: how many bytes the unanswered calls may have together.
         message: largest body of one frame that it takes.
         sessions: how many sessions the other end may have open.
+        buffers: how many bytes of buffers may be on their way here for messages that have not come; 0 if it takes none.
         capabilities: names of optional parts that it implements.
         agent: its name and version, for logs.
     """
@@ -50,6 +51,7 @@ class Hello:
     sessions: int = 0
     capabilities: tuple[str, ...] = ()
     agent: str = AGENT
+    buffers: int = 0
 
     def to_bytes(self) -> bytes:
         """The hello as the body of a HELLO or WELCOME frame."""
@@ -78,6 +80,7 @@ class Hello:
             message=_number(fields, "message"),
             sessions=_number(fields, "sessions"),
             capabilities=_names(fields, "capabilities"),
+            buffers=_number(fields, "buffers"),
             agent=_agent(fields.get("agent", "")),
         )
 

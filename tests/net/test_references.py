@@ -131,8 +131,8 @@ def test_two_messages_before_a_release_are_released_together():
         raw.open(1, "target")
         turns()
         body = pack_table(1, [(OBJECT, "o")])
-        first = channel.take_references((int(Kind.CALL), FLAG_REFERENCES, 1, 1, body))
-        second = channel.take_references((int(Kind.CALL), FLAG_REFERENCES, 3, 1, body))
+        first = channel.take_attached((int(Kind.CALL), FLAG_REFERENCES, 1, 1, body))
+        second = channel.take_attached((int(Kind.CALL), FLAG_REFERENCES, 3, 1, body))
         assert first[4].things[0] is second[4].things[0]
         assert isinstance(first[4].things[0], Received)
         del first

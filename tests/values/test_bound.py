@@ -40,6 +40,9 @@ class Message:
             self.opened.append(source)
         return 2 * self.opened.index(source) + 3
 
+    def set_aside(self, value):
+        return value
+
     def stream(self, number):
         return "stream", check_number(number)
 

@@ -53,6 +53,11 @@ def body_for(kind: int) -> bytes:
     return HELLO.to_bytes() if kind in (Kind.HELLO, Kind.WELCOME) else b""
 
 
+def beside(state: State) -> set[int]:
+    """Kinds that are right or not by what came before; they have tests of their own."""
+    return {Kind.BUFFERS, Kind.CHUNK} if state is State.ESTABLISHED else set()
+
+
 def header(kind: int, length: int) -> bytes:
     return HEADER.pack(kind, 0, 0, 1, 1, length)
 
@@ -198,7 +203,7 @@ def test_after_a_foreign_protocol_nothing_is_understood(connecting: bool) -> Non
 @in_every_place
 def test_every_kind_in_every_state(connecting: bool, state: State) -> None:
     expected = EXPECTED.get((connecting, state), frozenset())
-    for kind in range(256):
+    for kind in sorted(set(range(256)) - beside(state)):
         data = pack(kind, 1, 1, body_for(kind), 0)
         for parts in ([data], [data[:5], data[5:]], [bytes((byte,)) for byte in data]):
             connection = connection_at(connecting, state)
@@ -215,7 +220,7 @@ def test_every_kind_in_every_state(connecting: bool, state: State) -> None:
 
 @in_every_place
 def test_a_kind_that_may_not_come_is_refused_by_its_header(connecting: bool, state: State) -> None:
-    for kind in set(range(256)) - EXPECTED.get((connecting, state), frozenset()):
+    for kind in set(range(256)) - EXPECTED.get((connecting, state), frozenset()) - beside(state):
         connection = connection_at(connecting, state)
         head = header(kind, 1)
         assert connection.feed(head[:-1]) == []

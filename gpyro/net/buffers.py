@@ -1,0 +1,111 @@
+"""Sending buffers ahead of the message that refers to them, in pieces between which everything else has its turn."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from greenlet import getcurrent
+
+from gpyro.errors import ConnectionLostError, SerializationError
+from gpyro.net.calls import Turnstile
+from gpyro.net.outgoing import LOW_WATER
+from gpyro.wire.buffers import chunk_header, cost, pack_announcement, pieces
+from gpyro.wire.ids import IdSource
+
+if TYPE_CHECKING:
+    from gpyro.net.channel import Channel
+
+
+TURN: Final = 1024 * 1024
+"""Bytes that are sent before everything else on the hub has its turn."""
+
+
+class Buffers:
+    """The buffers that this end of a channel sends.
+
+    Attributes:
+        limit: what may be on its way to the peer at a time, as its hello says [D3].
+        results: bytes of buffers of results that are not sent yet.
+    """
+
+    def __init__(self, channel: Channel) -> None:
+        peer = channel.wire.peer
+        self.limit = 0 if peer is None else peer.buffers
+        self.results = 0
+        self._channel = channel
+        self._under_way: dict[int, int] = {}
+        self._numbers = IdSource(channel.wire.connecting, self._under_way)
+        self._taken = 0
+        self._waiting = Turnstile(channel.hub, lambda size: self._taken + size <= self.limit)
+        self._room = Turnstile(channel.hub, lambda size: channel.out.size <= LOW_WATER)
+
+    def send(self, buffers: list[tuple[int, memoryview]], deadline: float | None) -> int:
+        """Send buffers, as room for them comes; whoever sends waits here.
+
+        Args:
+            buffers: kinds and bytes of those of one message; they must not change before the peer has them.
+            deadline: monotonic seconds; None for none.
+
+        Returns:
+            The number of the set. It is to be followed by `claimed` or `drop`.
+
+        Raises:
+            SerializationError: they are more than the peer takes.
+            TimeoutError: the deadline passed.
+            ConnectionLostError: the channel closed.
+        """
+        channel = self._channel
+        announced = [(kind, len(view)) for kind, view in buffers]
+        size = cost(length for _, length in announced)
+        if size > self.limit:
+            text = f"buffers of {size:,} bytes are over the {self.limit:,} that the other end takes (PYRO_MAX_BUFFERS)"
+            raise SerializationError(text)
+        self._waiting.wait(getcurrent(), size, deadline)
+        number = self._numbers.take()
+        self._under_way[number] = size
+        self._taken += size
+        self._waiting.passed()
+        try:
+            self._check_open()
+            channel.send(pack_announcement(number, announced))
+            self._send_pieces(number, [view for _, view in buffers], deadline)
+        except BaseException:
+            self.drop(number)
+            raise
+        return number
+
+    def _send_pieces(self, number: int, views: list[memoryview], deadline: float | None) -> None:
+        channel, room = self._channel, self._room
+        turn = TURN
+        for piece in pieces(views):
+            # As long as the kernel takes it all and nobody else waits, it is quicker not to let the loop run between.
+            if turn < 0 or room.busy or channel.out.size > LOW_WATER:
+                room.wait(getcurrent(), 0, deadline)
+                room.passed()
+                turn = TURN
+            self._check_open()
+            turn -= len(piece)
+            channel.send_pair(chunk_header(number, len(piece)), piece)
+
+    def _check_open(self) -> None:
+        if self._channel.deaf or self._channel.mute:
+            raise ConnectionLostError(f"connection lost: {self._channel.reason}")
+
+    def claimed(self, number: int) -> None:
+        """The message that refers to them is on its way."""
+        self._taken -= self._under_way.pop(number)
+        self._waiting.advance()
+
+    def drop(self, number: int) -> None:
+        """There will be no such message."""
+        self.claimed(number)
+        self._channel.send(pack_announcement(number, []))
+
+    def on_room(self) -> None:
+        """There is room in the output."""
+        self._room.advance()
+
+    def end(self, reason: str) -> None:
+        """The channel is over."""
+        for turnstile in (self._waiting, self._room):
+            turnstile.close(ConnectionLostError(f"connection lost: {reason}"))

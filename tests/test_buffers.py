@@ -1,0 +1,345 @@
+"""Large bytes and arrays in calls: beside the messages, uncopied, in pieces."""
+
+from __future__ import annotations
+
+import gc
+import tracemalloc
+from array import array
+
+import gevent
+import numpy
+import pytest
+from gevent.event import Event
+
+import gpyro
+from gpyro import core, oneway
+from gpyro.errors import NotSentError, SerializationError, TimeoutError
+from tests.programs import program
+from tests.support import eventually, serving
+from tests.test_dispatch_bounds import configured
+
+MIB = 1 << 20
+
+
+class Store(core.ObjBase):
+    def __init__(self):
+        super().__init__()
+        self.kept = None
+        self.went = Event()
+        self.frame = numpy.zeros(3 * MIB, "u1")
+        self.image = b"attribute" * MIB
+
+    def echo(self, value):
+        return value
+
+    def describe(self, value):
+        return type(value).__name__, len(value)
+
+    def keep(self, value):
+        self.kept = value
+
+    @oneway
+    def put(self, value):
+        self.kept = value
+        self.went.set()
+
+    def both(self, *values, **more):
+        return [*values, more]
+
+    def call(self, function, size):
+        return function(bytes(size))
+
+    def changing(self):
+        return self.frame
+
+    def change(self):
+        self.frame += 1
+
+    def spoil(self):
+        return numpy.full(MIB, None)
+
+    def parts(self, count, size):
+        return (bytes([number]) * size for number in range(count))
+
+
+@pytest.fixture
+def store():
+    return Store()
+
+
+@pytest.fixture
+def daemon(store):
+    with serving(store) as made:
+        yield made
+
+
+@pytest.fixture
+def proxy(daemon, store):
+    made = daemon.getProxyForObj(store)
+    yield made
+    made._release()
+
+
+def channels(daemon, proxy):
+    (far,) = daemon.connections
+    return far, proxy._remote.connect(None).channel
+
+
+def nothing_left(daemon, proxy):
+    """Whether neither end has anything of buffers."""
+    for channel in channels(daemon, proxy):
+        arriving = channel.wire._arriving
+        if arriving is not None and (arriving._sets or arriving.cost):
+            return False
+        if channel.attached is not None and (channel.attached.buffers._taken or channel.attached.buffers.results):
+            return False
+    return True
+
+
+VALUES = [
+    b"x" * 4096,
+    bytes(range(256)) * 40_000,
+    bytearray(b"y" * 100_000),
+    array("d", range(10_000)),
+    [b"1" * 5000, {"key": (b"2" * 100_000, 3)}],
+]
+
+
+@pytest.mark.parametrize("serializer", ["msgpack", "json", "pickle"])
+@pytest.mark.parametrize("value", VALUES, ids=lambda value: type(value).__name__)
+def test_they_arrive_as_what_they_were(store, serializer, value):
+    with configured(PYRO_SERIALIZER=serializer), serving(store) as daemon:
+        proxy = daemon.getProxyForObj(store)
+        arrived = proxy.echo(value)
+        assert arrived == value
+        assert type(arrived) is type(value)
+        assert channels(daemon, proxy)[1].attached is not None  # they went that way
+        assert nothing_left(daemon, proxy)
+        proxy._release()
+
+
+@pytest.mark.parametrize("serializer", ["msgpack", "json"])
+@pytest.mark.parametrize(
+    "value",
+    [
+        numpy.arange(100_000.0),
+        numpy.arange(100_000, dtype=">i4").reshape(100, 1000),
+        numpy.asfortranarray(numpy.arange(1e5).reshape(100, 1000)),
+        numpy.arange(200_000)[::2],
+        numpy.arange(5000).astype("M8[s]"),
+        numpy.zeros(3000, [("x", "f8"), ("name", "U5")]),
+        numpy.ones((0, 5)),
+    ],
+    ids=str,
+)
+def test_arrays_of_numpy(store, serializer, value):
+    with configured(PYRO_SERIALIZER=serializer), serving(store) as daemon:
+        proxy = daemon.getProxyForObj(store)
+        arrived = proxy.echo(value)
+        assert numpy.array_equal(arrived, value)
+        assert (arrived.dtype, arrived.shape) == (value.dtype, value.shape)
+        assert arrived.flags.f_contiguous or not value.flags.f_contiguous
+        if arrived.size:
+            arrived[0] = arrived[1]  # it is one's own
+        proxy._release()
+
+
+def test_in_every_kind_of_request(daemon, proxy, store):
+    large = b"z" * 300_000
+    assert proxy.both(large, 1, large, key=large) == [large, 1, large, {"key": large}]
+    batch = gpyro.batch(proxy)
+    batch.echo(large)
+    batch.describe(bytearray(large))
+    batch.keep(large)
+    assert batch() == [large, ("bytearray", 300_000), None]
+    assert store.kept == large
+    attributes = core.getAttrProxyForURI(daemon.getProxyForObj(store).URI)
+    assert attributes.image == b"attribute" * MIB
+    attributes.image = large
+    assert store.image == large
+    attributes._release()
+    proxy.put(large[1:])
+    store.went.wait(5)
+    assert store.kept == large[1:]
+    proxy._setOneway(["keep"])
+    proxy.keep(large[2:])
+    eventually(lambda: store.kept == large[2:])
+    assert proxy.call(lambda data: len(data), 200_000) == 200_000
+    assert proxy.call(lambda data: data, 200_000) == bytes(200_000)
+    assert [len(part) for part in proxy.parts(3, 100_000)] == [100_000] * 3
+    assert gpyro.submit(proxy.echo, large).get() == large
+    assert nothing_left(daemon, proxy)
+
+
+def test_beside_functions_and_generators(proxy):
+    large = bytes(100_000)
+    sent = [lambda: 5, large, (number for number in range(3))]
+    function, data, numbers = proxy.both(*sent)[:3]
+    assert function is sent[0]
+    assert data == large
+    assert list(numbers) == [0, 1, 2]
+
+
+def test_the_same_thing_twice_is_sent_once_and_arrives_as_two(store):
+    value = bytearray(5 * MIB)
+    with configured(PYRO_MAX_BUFFERS=6 * MIB), serving(store) as daemon:
+        proxy = daemon.getProxyForObj(store)
+        proxy.keep([value, value])
+        first, second = store.kept
+        assert first == second == value
+        assert first is not second
+        proxy._release()
+
+
+def test_larger_than_any_message(proxy):
+    value = numpy.arange(5_000_000, dtype="f8")
+    assert value.nbytes > gpyro.config.PYRO_MAX_MESSAGE
+    assert numpy.array_equal(proxy.echo(value), value)
+
+
+def test_more_than_the_other_side_takes_is_said_before_anything_runs(store):
+    with configured(PYRO_MAX_BUFFERS=MIB), serving(store) as daemon:
+        proxy = daemon.getProxyForObj(store)
+        with pytest.raises(SerializationError, match="PYRO_MAX_BUFFERS"):
+            proxy.keep(bytes(2 * MIB))
+        assert store.kept is None
+        assert proxy.echo(b"goes on") == b"goes on"
+        assert nothing_left(daemon, proxy)
+        proxy._release()
+
+
+def test_a_result_that_is_more_than_the_caller_takes(daemon, store):
+    with configured(PYRO_MAX_BUFFERS=MIB):
+        proxy = core.getProxyForURI(daemon.getProxyForObj(store).URI)
+    proxy._setPrivateChannel(True)
+    with pytest.raises(SerializationError, match="PYRO_MAX_BUFFERS"):
+        proxy.changing()
+    assert proxy.echo(1) == 1
+    proxy._release()
+
+
+def test_switched_off_they_travel_in_messages(store):
+    with configured(PYRO_MAX_BUFFERS=0), serving(store) as daemon:
+        proxy = daemon.getProxyForObj(store)
+        for value in VALUES:
+            assert proxy.echo(value) == value
+        with pytest.raises(SerializationError, match="PYRO_MAX_MESSAGE"):
+            proxy.echo(bytes(17 * MIB))
+        assert channels(daemon, proxy)[1].wire._arriving is None
+        proxy._release()
+
+
+def test_what_must_not_travel_is_one_clear_error(daemon, proxy, store):
+    for value in (numpy.full(5000, None), [1, numpy.full(5000, None)], array("u", "x" * 5000)):
+        with pytest.raises(SerializationError, match=r"dtype object|tounicode"):
+            proxy.keep(value)
+    assert store.kept is None
+    with pytest.raises(SerializationError, match="dtype object"):
+        proxy.spoil()
+    assert proxy.echo(1) == 1
+    assert nothing_left(daemon, proxy)
+
+
+def test_a_result_is_what_it_was_when_the_method_returned(proxy, store):
+    first = gevent.spawn(proxy.changing)
+    others = [gevent.spawn(proxy.change) for _ in range(20)]
+    frame = first.get(timeout=10)
+    gevent.joinall(others)
+    assert len(set(frame.tolist())) == 1
+
+
+def test_what_is_read_only_is_not_copied(proxy, store):
+    store.frame.flags.writeable = False
+    tracemalloc.start()
+    try:
+        before = tracemalloc.get_traced_memory()[0]
+        tracemalloc.reset_peak()
+        assert proxy.changing().nbytes == 3 * MIB
+        peak = tracemalloc.get_traced_memory()[1] - before
+    finally:
+        tracemalloc.stop()
+    assert peak < 4 * MIB  # the one that arrived, since both ends are in this process
+
+
+def test_nothing_is_copied_on_the_way(proxy, store):
+    value = bytes(20 * MIB)
+    proxy.keep(b"")
+    tracemalloc.start()
+    try:
+        before = tracemalloc.get_traced_memory()[0]
+        tracemalloc.reset_peak()
+        proxy.keep(value)
+        peak = tracemalloc.get_traced_memory()[1] - before
+    finally:
+        tracemalloc.stop()
+    assert store.kept == value
+    assert peak < 22 * MIB  # what arrived
+
+
+def test_small_calls_do_not_wait_for_large_ones(proxy):
+    sending = gevent.spawn(proxy.echo, bytes(100 * MIB))
+    answered = 0
+    while not sending.ready():
+        assert proxy.echo(answered) == answered
+        answered += 1
+    assert sending.get() == bytes(100 * MIB)
+    assert answered > 10
+
+
+def test_a_call_that_is_given_up_leaves_nothing(daemon, proxy):
+    for _ in range(20):
+        for seconds in (0, 0.001, 0.005):
+            call = gevent.spawn(proxy.echo, bytes(3 * MIB))
+            gevent.sleep(seconds)
+            call.kill()
+    with pytest.raises(TimeoutError), gpyro.deadline(0.001):
+        proxy.echo(bytes(50 * MIB))
+    assert proxy.echo(b"x" * 10_000) == b"x" * 10_000
+    eventually(lambda: nothing_left(daemon, proxy))
+    assert len(daemon.connections) == 1
+
+
+def test_a_connection_that_is_lost_meanwhile(daemon, proxy, store):
+    proxy.echo(1)
+    (far,) = daemon.connections
+    call = gevent.spawn(proxy.keep, bytes(50 * MIB))
+    eventually(lambda: far.wire._arriving is not None and far.wire._arriving._sets)
+    far.close("lost")
+    with pytest.raises(NotSentError):  # the call itself had not left, so it cannot have run
+        call.get(timeout=5)
+    assert store.kept is None
+    assert proxy.echo(b"x" * 10_000) == b"x" * 10_000
+
+
+def test_thousands_leave_nothing_behind(daemon, proxy):
+    def rounds(count):
+        for number in range(count):
+            assert len(proxy.echo(bytes(5000 + number % 7))) >= 5000
+            if number % 10 == 0:
+                gevent.spawn(proxy.echo, bytearray(200_000)).kill()
+        gc.collect()
+        return len(gc.get_objects())
+
+    rounds(200)
+    before = rounds(200)
+    after = rounds(2000)
+    assert after - before < 200
+    assert nothing_left(daemon, proxy)
+
+
+def test_between_processes():
+    server = """
+    import numpy
+    from gpyro import core
+    class Images(core.ObjBase):
+        def invert(self, image):
+            return 255 - image
+    daemon = core.Daemon(port=0, norange=1)
+    print(daemon.connect(Images(), "images"), flush=True)
+    daemon.requestLoop()
+    """
+    with program(server) as running:
+        proxy = core.getProxyForURI(running.line().strip())
+        image = numpy.random.default_rng(1).integers(0, 256, (1000, 1000, 3), "u1")
+        assert numpy.array_equal(proxy.invert(image), 255 - image)
+        proxy._release()
