@@ -24,6 +24,7 @@ from gpyro.testing.samples import SAMPLES, registry_of_samples
 from gpyro.values import JsonSerializer, Limits, MsgpackSerializer, codes, register_class
 from gpyro.values.codes import RAW_CODES
 from gpyro.wire import metadata
+from gpyro.wire.buffers import chunk_header, pack_announcement
 from gpyro.wire.frames import CREDIT_BODY, FLAG_METADATA, HEADER, MAGIC, MAX_ID, Kind, pack
 from gpyro.wire.hello import SCRAM, Hello
 
@@ -80,7 +81,7 @@ MSGPACK = MsgpackSerializer(REGISTRY, LIMITS)
 # For the few inputs that are larger than that.
 LARGE = MsgpackSerializer(REGISTRY, Limits(max_bytes=1 << 20, max_containers=50_000))
 JSON = JsonSerializer(REGISTRY, LIMITS)
-OWN = Hello(calls=8, size=100_000, message=20_000, sessions=4)
+OWN = Hello(calls=8, size=100_000, message=20_000, sessions=4, buffers=50_000)
 OWN_BYTES = OWN.to_bytes()
 
 PROVING = dataclasses.replace(OWN, capabilities=(SCRAM,))
@@ -275,6 +276,9 @@ def frames(chance: random.Random) -> bytes:
     """Frames, most of them such as an established connection may get."""
     out = b""
     for _ in range(chance.randrange(1, 8)):
+        if chance.random() < 0.1:
+            out += _buffers(chance)
+            continue
         kind = chance.choice(_USUAL) if chance.random() < 0.9 else chance.choice([*Kind, 0x00, 0x7F])
         limit = _LIMITS.get(kind, 400)
         content = chance.choice((b"", bytes(8), b"obj", b"\x06why", OWN_BYTES, chance.randbytes(limit)))[:limit]
@@ -286,6 +290,21 @@ def frames(chance: random.Random) -> bytes:
         if flags & FLAG_METADATA and chance.random() < 0.8:
             content = metadata.prepend({"chain": [b"12345678"] * chance.randrange(3)}, content)
         out += pack(kind, chance.choice(_IDS), chance.choice(_IDS), content, flags)
+    return out
+
+
+def _buffers(chance: random.Random) -> bytes:
+    """An announcement of buffers and pieces of them, not always such as were announced."""
+    number = chance.choice(_IDS)
+    entries = [
+        (chance.choice((0, 1, 1, ord("d"), 9)), chance.choice((1, 5, 8, 100))) for _ in range(chance.randrange(4))
+    ]
+    out = pack_announcement(number, entries)
+    for _, size in entries:
+        while size > 0 and chance.random() < 0.9:
+            part = chance.choice((size, size, 1, size + 1))
+            size -= part
+            out += chunk_header(chance.choice((number, number, number, 3)), part) + bytes(part)
     return out
 
 

@@ -35,6 +35,7 @@ class Attachments:
         self.streams = StreamTable(channel)
         self.references = References(channel)
         self.buffers = Buffers(channel)
+        self._in_requests = 0
         self._current: dict[Any, Message] = {}
 
     @cached_property
@@ -85,6 +86,22 @@ class Attachments:
         if frame[1] & FLAG_REFERENCES:
             self.references.take(frame, incoming)
         return (*frame[:4], incoming)
+
+    def admit(self, frame: Frame) -> bool:
+        """Count the buffers of a request, unless there are too many in those that are not answered."""
+        body: Any = frame[4]
+        size = body.size_of_buffers
+        if self._in_requests and self._in_requests + size > self._channel.wire.own.buffers:
+            return False
+        self._in_requests += size
+        body.counted = size
+        return True
+
+    def release(self, frame: Frame) -> None:
+        """The request is answered."""
+        body: Any = frame[4]
+        self._in_requests -= body.counted
+        body.counted = 0
 
     def incoming(self, body: bytes, streams: ArrivingStreams | None = None) -> IncomingMessage:
         """A message that arrived, see `IncomingMessage`."""

@@ -23,6 +23,7 @@ from gpyro.wire.connection import Connection
 from gpyro.wire.frames import (
     ATTACHED,
     CREDIT_BODY,
+    FLAG_BUFFERS,
     FLAG_METADATA,
     HEADER,
     HEADER_SIZE,
@@ -188,14 +189,29 @@ class Channel(CallingStream):
         self.in_bytes = size = self.in_bytes + len(frame[4])
         if calls > self.granted_calls or size > self.granted_bytes or frame[2] in self.serving:
             self._check_request(frame)
-        if frame[1] & ATTACHED:
+        if frame[1] & ATTACHED and frame[4].__class__ is bytes:  # else it was kept, and comes again
             frame = self.take_attached(frame)
+            if frame[1] & FLAG_BUFFERS and not self.attachments().admit(frame):
+                self._refuse_large(frame)
+                return
         if self._deferred is not None:
             self._deferred.append(frame)
         elif self.out.size > HIGH_WATER:
             self._deferred = [frame]
         else:
             self.acceptor.serve(self, frame)  # type: ignore[union-attr]
+
+    def _refuse_large(self, frame: Frame) -> None:
+        """Too much runs already with large arguments: this request does not."""
+        if frame[0] == Kind.ONEWAY:
+            self.oneway_done(frame)
+            self.state.warn("large", "a one-way call of %s is dropped: PYRO_MAX_BUFFERS", self.address)
+            return
+        self.in_calls -= 1
+        self.in_bytes -= len(frame[4])
+        limit = f"{self.wire.own.buffers:,} bytes (the server's PYRO_MAX_BUFFERS)"
+        text = f"the large arguments of calls that run already are over {limit} with those of this one"
+        self.send(pack_text(Kind.REJECTED, Rejection.BUSY, text, frame[2], frame[3]))
 
     def without_answer(self, frames: list[Frame]) -> list[Frame]:
         """See `FrameStream`: one-way calls, and the sessions that they are on."""
@@ -303,6 +319,8 @@ class Channel(CallingStream):
             turnstile = self._wait_for_room(len(body))
         self.in_calls -= 1
         self.in_bytes -= len(frame[4])
+        if frame[1] & FLAG_BUFFERS:
+            self.attachments().release(frame)
         self.serving.pop(frame[2], None)
         if self.deaf:
             return
@@ -326,6 +344,8 @@ class Channel(CallingStream):
         size = len(frame[4])
         self.in_calls -= 1
         self.in_bytes -= size
+        if frame[1] & FLAG_BUFFERS:
+            self.attachments().release(frame)
         if not self.deaf:
             self._owed_calls += 1
             self._owed_bytes += size

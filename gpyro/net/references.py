@@ -104,11 +104,17 @@ class Incoming(bytes):
         scope: the session that they were passed for, or 0.
         size: bytes of the table in front of the value, behind the metadata.
         buffers: what travelled beside it.
+        counted: how many bytes of that are counted as those of a request.
     """
 
     things: list[Any]
     buffers: list[Memory]
-    scope = size = 0
+    scope = size = counted = 0
+
+    @property
+    def size_of_buffers(self) -> int:
+        """Bytes of what travelled beside it."""
+        return sum(memoryview(buffer).nbytes for buffer in self.buffers)
 
     def __new__(cls, body: bytes) -> Incoming:
         """Begin with a body that brought nothing."""

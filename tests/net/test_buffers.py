@@ -11,12 +11,14 @@ from gevent.event import Event
 
 from gpyro.dispatch import Dispatcher
 from gpyro.errors import ConnectionLostError, SerializationError, TimeoutError
+from gpyro.net.outgoing import HIGH_WATER
 from gpyro.settings import config
 from gpyro.values.buffers import Aside
 from gpyro.wire.buffers import CHUNK_SIZE, NUMBER, chunk_header, pack_announcement
-from gpyro.wire.frames import FLAG_BUFFERS, FLAG_METADATA, Kind, Refusal, Rejection, pack, unpack_text
+from gpyro.wire.frames import FLAG_BUFFERS, FLAG_METADATA, FLAG_REFERENCES, Kind, Refusal, Rejection, pack, unpack_text
 from gpyro.wire.memory import BYTES
 from gpyro.wire.metadata import prepend
+from gpyro.wire.references import FUNCTION, pack_table, unpack_release
 from tests.net.peers import CODEC, SERVING, Desk, channel_and_raw, channel_pair, echo
 from tests.support import eventually, turns
 
@@ -230,6 +232,55 @@ def test_a_cancelled_call_breaks_off_its_result():
         assert [frame[4] for frame in frames if frame[0] == Kind.BUFFERS][-1] == b""
         assert idle(channel)
         assert buffers(channel).results == 0
+
+
+def test_what_was_kept_while_the_output_was_full_is_taken_up_once():
+    target = Target()
+    with served(target) as (channel, raw):
+        raw.open(1, "target")
+        table = pack_table(1, [(FUNCTION, "f")])
+        for call_id in (1, 3):
+            raw.send(pack(Kind.CALL, call_id, 1, CODEC.encode_call("big", (3 * HIGH_WATER,), {})))
+        eventually(lambda: channel.out.size > HIGH_WATER)
+        both = FLAG_BUFFERS | FLAG_REFERENCES
+        value = table + CODEC.encode_call("size", (Reference(),), {})
+        raw.send(brought(1, b"abc") + pack(Kind.CALL, 5, 1, NUMBER.pack(1) + value, both))
+        eventually(lambda: channel._deferred)
+        answers = {}
+        while len(answers) < 3:
+            frame = raw.read()
+            answers[frame[2]] = frame
+        assert CODEC.decode(answers[5][4]) == 3
+        eventually(lambda: not channel.attachments()._in_requests)
+        frame = raw.read()
+        assert frame[0] == Kind.RELEASE
+        assert unpack_release(frame[4]) == ("f", 1)
+
+
+def test_what_runs_at_a_time_is_bounded():
+    target = Target()
+    dispatcher = Dispatcher(config.snapshot())
+    dispatcher.add("target", None, target)
+    with channel_and_raw(dispatcher, hello=replace(SERVING, buffers=100_000)) as (channel, raw):
+        raw.open(1, "target")
+        raw.send(brought(1, b"x" * 60_000) + call("wait", 1, 1))
+        eventually(lambda: target.began)
+        raw.send(brought(1, b"x" * 60_000) + call("wait", 1, 3))
+        frame = raw.read()
+        assert (frame[0], frame[2]) == (Kind.REJECTED, 3)
+        code, text = unpack_text(frame[4])
+        assert code == Rejection.BUSY
+        assert "PYRO_MAX_BUFFERS" in text
+        raw.send(brought(1, b"x" * 40_000) + call("size", 1, 5))
+        assert raw.read()[2] == 5
+        raw.send(brought(1, b"x" * 60_000) + pack(Kind.ONEWAY, 0, 1, NUMBER.pack(1) + b"no call", FLAG_BUFFERS))
+        credit = raw.read()
+        assert credit[0] == Kind.CREDIT
+        target.go_on.set()
+        assert raw.read()[2] == 1
+        assert target.began == 1
+        assert not channel.attachments()._in_requests
+        assert not channel.in_calls
 
 
 def test_chunks_are_no_larger_than_lets_others_through():
