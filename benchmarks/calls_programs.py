@@ -11,13 +11,37 @@ if sys.argv[1] != "None":
     os.sched_setaffinity(0, {int(sys.argv[1])})
 """
 
+BESIDE = """
+import gevent
+GIANT, SMALL = bytes(1 << 30), bytes(100)
+def p99(going_on):
+    taken = []
+    while going_on():
+        start = time.perf_counter()
+        small()
+        taken.append(time.perf_counter() - start)
+    return 1000 * sorted(taken)[int(0.99 * len(taken))]
+def beside(count):
+    began = time.perf_counter()
+    large = gevent.spawn(giant, count)
+    taken = p99(lambda: not large.ready())
+    seconds = time.perf_counter() - began
+    assert large.get() == count
+    return taken, count / seconds
+def lone(seconds):
+    end = time.perf_counter() + seconds
+    return (p99(lambda: time.perf_counter() < end),)
+"""
+
 ASKED = """
 for line in sys.stdin:
     row, count = line.split()
     began = time.perf_counter()
-    done = globals()[row](int(count))
-    assert done == int(count), done
-    print(int(count) / (time.perf_counter() - began), flush=True)
+    done = globals()["bytes_" if row == "bytes" else row](int(count))
+    if isinstance(done, int):
+        assert done == int(count), done
+        done = (int(count) / (time.perf_counter() - began),)
+    print(*done, flush=True)
 """
 
 SERVERS = {
@@ -41,6 +65,7 @@ daemon.requestLoop()
     "bare": """
 from gevent.server import StreamServer
 def serve(connection, address):
+    connection.setsockopt(6, 1, 1)  # no delay
     kind = connection.recv(1)
     if kind == b"e":
         return echo(connection)
@@ -99,6 +124,10 @@ def stream(count):
     return sum(1 for _ in proxy.numbers(count))
 def upload(count):
     return proxy.total(number for number in range(count))
+def giant(count):
+    return sum(len(proxy.echo(GIANT)) == len(GIANT) for _ in range(count))
+def small():
+    return proxy.echo(SMALL)
 def bytes_(count):
     return sum(len(proxy.echo(MIB)) == len(MIB) for _ in range(count))
 def array(count):
@@ -115,9 +144,12 @@ def batch(count):
     "bare": """
 from gevent import socket
 address = "127.0.0.1", int(sys.argv[2])
-lines, echoes = socket.create_connection(address), socket.create_connection(address)
+lines, echoes, smalls = [socket.create_connection(address) for _ in range(3)]
+for connection in (lines, echoes, smalls):
+    connection.setsockopt(6, 1, 1)  # no delay
 lines.sendall(b"s")
 echoes.sendall(b"e")
+smalls.sendall(b"e")
 file = lines.makefile("rwb", buffering=65536)
 MIB, ARRAY = bytes(range(256)) * 4096, bytes(100_000_000)
 def stream(count):
@@ -130,10 +162,14 @@ def read(connection, size):
     while view:
         view = view[connection.recv_into(view):]
     return body
-def echo(data):
-    echoes.sendall(len(data).to_bytes(8, "big"))
-    echoes.sendall(data)
-    return read(echoes, int.from_bytes(read(echoes, 8), "big"))
+def echo(data, connection=echoes):
+    connection.sendall(len(data).to_bytes(8, "big"))
+    connection.sendall(data)
+    return read(connection, int.from_bytes(read(connection, 8), "big"))
+def giant(count):
+    return sum(len(echo(GIANT)) == len(GIANT) for _ in range(count))
+def small():
+    return echo(SMALL, smalls)
 def bytes_(count):
     return sum(len(echo(MIB)) == len(MIB) for _ in range(count))
 def array(count):
@@ -142,13 +178,13 @@ def array(count):
     "pyro5": """
 import numpy
 import Pyro5.api
-Pyro5.config.SERIALIZER = "marshal"
-proxy = Pyro5.api.Proxy(sys.argv[2])
+proxy, raw = Pyro5.api.Proxy(sys.argv[2]), Pyro5.api.Proxy(sys.argv[2])
+raw._pyroSerializer = "marshal"  # its quickest for bytes
 ARRAY = numpy.arange(12_500_000, dtype="f8")
 def stream(count):
     return sum(1 for _ in proxy.numbers(count))
 def array(count):
-    return sum(numpy.frombuffer(proxy.echo(ARRAY.tobytes())).nbytes == ARRAY.nbytes for _ in range(count))
+    return sum(numpy.frombuffer(raw.echo(ARRAY.tobytes())).nbytes == ARRAY.nbytes for _ in range(count))
 def batch(count):
     done = 0
     while done < count:

@@ -9,7 +9,8 @@ from greenlet import getcurrent
 from gpyro.errors import ConnectionLostError, SerializationError
 from gpyro.net.calls import Turnstile
 from gpyro.net.outgoing import LOW_WATER
-from gpyro.wire.buffers import chunk_header, cost, pack_announcement, pieces
+from gpyro.net.sockets import bound_unsent
+from gpyro.wire.buffers import CHUNK_SIZE, SMALL_CHUNK_SIZE, chunk_header, cost, pack_announcement, pieces
 from gpyro.wire.ids import IdSource
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ class Buffers:
         self._numbers = IdSource(channel.wire.connecting, self._under_way)
         self._taken = 0
         self._waiting = Turnstile(channel.hub, lambda size: self._taken + size <= self.limit)
-        self._room = Turnstile(channel.hub, lambda size: channel.out.size <= LOW_WATER)
+        self._room = Turnstile(channel.hub, lambda size: channel.out.size <= self._low_water())
 
     def send(self, buffers: list[tuple[int, memoryview]], deadline: float | None) -> int:
         """Send buffers, as room for them comes; whoever sends waits here.
@@ -76,16 +77,26 @@ class Buffers:
 
     def _send_pieces(self, number: int, views: list[memoryview], deadline: float | None) -> None:
         channel, room = self._channel, self._room
-        turn = TURN
-        for piece in pieces(views):
+        turn, bounded = TURN, False
+        for piece in pieces(views, lambda: SMALL_CHUNK_SIZE if self._has_company() else CHUNK_SIZE):
             # As long as the kernel takes it all and nobody else waits, it is quicker not to let the loop run between.
-            if turn < 0 or room.busy or channel.out.size > LOW_WATER:
+            if turn < 0 or room.busy or channel.out.size > self._low_water():
                 room.wait(getcurrent(), 0, deadline)
                 room.passed()
-                turn = TURN
+                turn = SMALL_CHUNK_SIZE if self._has_company() else TURN
             self._check_open()
+            if self._has_company() is not bounded:
+                bounded = not bounded
+                bound_unsent(channel.sock, bounded)
             turn -= len(piece)
             channel.send_pair(chunk_header(number, len(piece)), piece)
+
+    def _has_company(self) -> bool:
+        """Whether there are calls besides the one that buffers are sent for."""
+        return len(self._channel.pending) + len(self._channel.serving) > 1
+
+    def _low_water(self) -> int:
+        return SMALL_CHUNK_SIZE if self._has_company() else LOW_WATER
 
     def _check_open(self) -> None:
         if self._channel.deaf or self._channel.mute:

@@ -16,7 +16,7 @@ from gpyro.net.calling import UNJOINED, CallingStream
 from gpyro.net.calls import Turnstile
 from gpyro.net.hub import HubState
 from gpyro.net.outgoing import GATHER_SIZE, HIGH_WATER
-from gpyro.net.sockets import Credentials, peer_credentials
+from gpyro.net.sockets import Credentials, bound_unread, peer_credentials
 from gpyro.net.stream import ALONE
 from gpyro.wire import metadata
 from gpyro.wire.connection import Connection
@@ -170,6 +170,7 @@ class Channel(CallingStream):
         self.granted_calls, self.granted_bytes = self.wire.own.calls, self.wire.own.size
         if peer.calls and self.wire.connecting:  # an accepting end seldom calls, so there it waits for that
             self.grant(peer.calls, peer.size)
+        bound_unread(self.sock)
         self.stop_timer()
         # Only calls that are out give the loop a reason to go on.
         self._read_watcher.ref = False

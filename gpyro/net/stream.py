@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 TURN = 0.005
 """Seconds that one stream may hold the hub with the frames of one read; the rest waits for its next turn."""
 
-BUFFERS_TURN = 1024 * 1024
+BUFFERS_TURN = 256 * 1024
 """Bytes of buffers that one stream reads in a turn."""
 
 BEHIND_A_CHUNK = 4096

@@ -7,7 +7,7 @@ put into memory that belongs to the program in the end.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final
 
 from gpyro.errors import WireError
@@ -16,7 +16,10 @@ from gpyro.wire.ids import made_by_connecting_end
 from gpyro.wire.memory import Memory, allocate
 
 CHUNK_SIZE: Final = 512 * 1024
-"""Bytes of one CHUNK that this end sends. What a small message may have to wait for, and large enough to be quick."""
+"""Bytes of one CHUNK that this end sends while nothing else goes on."""
+
+SMALL_CHUNK_SIZE: Final = 64 * 1024
+"""The same while there are other messages, which may have to wait for it."""
 
 MAX_BUFFERS: Final = 512
 """Buffers of one message [D1]."""
@@ -43,11 +46,14 @@ def chunk_header(number: int, size: int) -> bytes:
     return HEADER.pack(Kind.CHUNK, 0, 0, number, 0, size)
 
 
-def pieces(buffers: Iterable[memoryview]) -> Iterator[memoryview]:
-    """Buffers, in the pieces in which they are sent."""
+def pieces(buffers: Iterable[memoryview], size: Callable[[], int] = lambda: CHUNK_SIZE) -> Iterator[memoryview]:
+    """Buffers, in the pieces in which they are sent; `size` is asked before each one how large it may be."""
     for buffer in buffers:
-        for start in range(0, len(buffer), CHUNK_SIZE):
-            yield buffer[start : start + CHUNK_SIZE]
+        start = 0
+        while start < len(buffer):
+            piece = buffer[start : start + size()]
+            start += len(piece)
+            yield piece
 
 
 def split_number(frame: Frame) -> tuple[int, bytes]:
