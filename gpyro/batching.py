@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
-from gpyro.errors import WireError
+from gpyro.errors import SerializationError, WireError
 from gpyro.proxy import DynamicProxy
 from gpyro.values.buffers import holds_large
 from gpyro.wire import batch as wire
 from gpyro.wire.frames import Kind
+
+_PLAIN: Final = frozenset((type(None), bool, int, float, str))
 
 
 class Batch:
@@ -27,14 +29,14 @@ class Batch:
 
     def __init__(self, proxy: DynamicProxy) -> None:
         self._proxy = proxy
-        self._calls: list[tuple[str, tuple[Any, ...], dict[str, Any]]] = []
+        self._calls: list[list[Any]] = []  # name, arguments and keyword arguments, as they travel
 
     def __getattr__(self, name: str) -> Any:
         if name[:1] == "_":
             raise AttributeError(f"{name!r} is private, and never asked of a remote object")
 
         def collect(*args: Any, **kwargs: Any) -> None:
-            self._calls.append((name, args, kwargs))
+            self._calls.append([name, [*args], kwargs])
 
         return collect
 
@@ -63,24 +65,57 @@ class Batch:
         names = [name for name, _, _ in calls]
 
         def body(serializer: Any) -> bytes:
-            return wire.join([serializer.encode_call(name, args, kwargs) for name, args, kwargs in calls])
+            try:
+                return bytes(serializer.encode(calls, "batch"))
+            except SerializationError:
+                for index, (name, args, kwargs) in enumerate(calls):
+                    _check(serializer, index, name, args, kwargs)
+                raise
 
-        large = holds_large(part for _, args, kwargs in calls for part in (args, kwargs))
+        large = _hold_large(calls)
         if oneway:
             remote.send_batch(body, large)
             return None
         serializer, answer = remote.ask(Kind.BATCH, body, large)
         results: list[Any] = []
         for kind, part in wire.split_answers(answer[4]):
-            if kind != Kind.RESULT:
+            if kind == wire.SEVERAL:
+                results += _several(serializer.decode(part))
+            elif kind == Kind.RESULT:
+                results.append(serializer.decode(part))
+            else:
                 raise _failed(remote.failure(serializer, (kind, 0, 0, 0, part)), names, results)
-            results.append(serializer.decode(part))
         if len(results) != len(calls):
             raise WireError(f"a batch of {len(calls)} calls has {len(results)} answers", "B2")
         return results
 
     def __repr__(self) -> str:
         return f"<Batch of {len(self)} calls for {self._proxy.URI}>"
+
+
+def _hold_large(calls: list[list[Any]]) -> bool:
+    """Whether there is something large among the arguments; quick for the many that are numbers and texts."""
+    for _, args, kwargs in calls:
+        for value in args:
+            if value.__class__ not in _PLAIN and holds_large((value,)):
+                return True
+        if kwargs and holds_large(kwargs.values()):
+            return True
+    return False
+
+
+def _check(serializer: Any, index: int, name: str, args: Any, kwargs: Any) -> None:
+    """Raise SerializationError if this is the call that cannot travel."""
+    try:
+        serializer.encode_call(name, args, kwargs)
+    except SerializationError as error:
+        raise SerializationError(f"call {index + 1} of the batch, {name!r}: {error}", error.path) from None
+
+
+def _several(results: Any) -> list[Any]:
+    if type(results) is not list:
+        raise WireError("several results of a batch that are no list", "B2")
+    return results
 
 
 def _failed(error: Exception, names: list[str], results: list[Any]) -> Exception:

@@ -232,3 +232,75 @@ def test_no_server():
     with pytest.raises(NotSentError):
         batch()
     assert repr(batch).startswith("<Batch of 0 calls for PYRO://127.0.0.1:1/x")
+
+
+class Shelf(core.ObjBase):
+    def __init__(self):
+        super().__init__()
+        self.things = []
+
+    def add(self, thing):
+        self.things.append(thing)
+        return self.things
+
+    def count(self):
+        return len(self.things)
+
+    def odd(self):
+        return object()
+
+    def text(self, size):
+        return "x" * size
+
+
+@pytest.fixture
+def shelf():
+    made = Shelf()
+    with serving(made) as daemon:
+        proxy = daemon.getProxyForObj(made)
+        yield proxy
+        proxy._release()
+
+
+def test_each_result_is_what_it_was_when_its_call_ended(shelf):
+    batch = gpyro.batch(shelf)
+    batch.count()
+    batch.add("a")
+    batch.count()
+    batch.add("b")
+    assert batch() == [0, ["a"], 1, ["a", "b"]]
+
+
+def test_results_of_thousands_of_calls_keep_their_order(shelf):
+    batch = gpyro.batch(shelf)
+    for number in range(2500):
+        batch.text(number % 300)
+        if number % 700 == 0:
+            batch.add(number)
+    results = batch()
+    texts = [len(result) for result in results if isinstance(result, str)]
+    assert texts == [number % 300 for number in range(2500)]
+    assert [result for result in results if not isinstance(result, str)][-1] == [0, 700, 1400, 2100]
+
+
+def test_a_result_that_cannot_travel_ends_it_behind_those_before(shelf):
+    batch = gpyro.batch(shelf)
+    batch.count()
+    batch.add("a")
+    batch.count()
+    batch.odd()
+    batch.add("never")
+    with pytest.raises(SerializationError, match="result") as caught:
+        batch()
+    assert caught.value.batch_index == 3
+    assert caught.value.batch_results == [0, ["a"], 1]
+    assert shelf.count() == 1
+
+
+def test_an_argument_that_cannot_travel_says_of_which_call_and_nothing_runs(shelf):
+    batch = gpyro.batch(shelf)
+    batch.add("a")
+    batch.add(object())
+    with pytest.raises(SerializationError, match=r"call 2 of the batch, 'add': args\[0\]: object"):
+        batch()
+    assert shelf.count() == 0

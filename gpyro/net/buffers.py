@@ -77,7 +77,7 @@ class Buffers:
 
     def _send_pieces(self, number: int, views: list[memoryview], deadline: float | None) -> None:
         channel, room = self._channel, self._room
-        turn, bounded = TURN, False
+        turn, bounded, left = TURN, False, sum(map(len, views))
         for piece in pieces(views, lambda: SMALL_CHUNK_SIZE if self._has_company() else CHUNK_SIZE):
             # As long as the kernel takes it all and nobody else waits, it is quicker not to let the loop run between.
             if turn < 0 or room.busy or channel.out.size > self._low_water():
@@ -89,7 +89,9 @@ class Buffers:
                 bounded = not bounded
                 bound_unsent(channel.sock, bounded)
             turn -= len(piece)
-            channel.send_pair(chunk_header(number, len(piece)), piece)
+            left -= len(piece)
+            # The last one leaves together with the message, so that the peer is woken once for both.
+            channel.send_pair(chunk_header(number, len(piece)), piece, at_once=left > 0)
 
     def _has_company(self) -> bool:
         """Whether there are calls besides the one that buffers are sent for."""

@@ -313,11 +313,11 @@ class FrameStream:
             self.out.add(data)
             self._flush_soon()
 
-    def send_pair(self, header: bytes, body: memoryview) -> None:
-        """Send a frame whose body is large, and is not copied."""
+    def send_pair(self, header: bytes, body: memoryview, at_once: bool) -> None:
+        """Send a frame whose body is large, and is not copied; `at_once`: nothing follows that could go with it."""
         if not self.deaf:
             self.out.add_pair(header, body)
-            if self.out.size >= GATHER_SIZE:
+            if at_once and self.out.size >= GATHER_SIZE:
                 self.flush()
             else:
                 self._flush_soon()
