@@ -31,7 +31,7 @@ from gpyro.tls import CURRENT_CALL, Call, LocalStorage, Session
 from gpyro.values.buffers import SEARCHED, holds_large
 from gpyro.values.buffers import TYPES as BUFFERS
 from gpyro.wire import metadata
-from gpyro.wire.frames import ATTACHED, FLAG_BATCH, FLAG_METADATA, FLAG_METHOD, Frame, Kind, Rejection
+from gpyro.wire.frames import ATTACHED, FLAG_BATCH, FLAG_BUFFERS, FLAG_METADATA, FLAG_METHOD, Frame, Kind, Rejection
 
 if TYPE_CHECKING:
     from gpyro.net.channel import Channel
@@ -219,11 +219,9 @@ class Dispatcher:
             kind, answer = answer_to_failed(call, entry, error)
         call.worker = None
         if self.unheard or call.watched:
-            if self._end_unusual(call, kind):
-                return
-            if call.answer_annotations or call.outgoing is not None:
-                flags, answer = self._annotate(call, flags, answer)
-        channel.answer(frame, kind, answer, flags)
+            self._end_unusual(call, kind, flags, answer)
+        else:
+            channel.answer(frame, kind, answer, flags)
 
     def _annotate(self, call: Call, flags: int, answer: bytes) -> tuple[int, bytes]:
         """The answer with what the method gives back along with it."""
@@ -242,29 +240,35 @@ class Dispatcher:
         call.answer_annotations = None
         return self._annotate(call, flags, answer)
 
-    def _end_unusual(self, call: Call, kind: int) -> bool:
-        """A call ended that somebody watched over, or, maybe, that nobody waits for, which is what it tells.
-
-        Args:
-            call: the call.
-            kind: of the answer.
-        """
+    def _end_unusual(self, call: Call, kind: int, flags: int, answer: bytes) -> None:
+        """A call ended that somebody watched over, or that nobody waits for: answer it, unless that was done."""
         call.over()
-        unheard = call.answered or call.frame[0] == _ONEWAY
-        if call.outgoing is not None:
-            if kind == _RESULT and not unheard:
-                call.outgoing.leave()
-            else:
-                call.outgoing.stop_streams()  # the result may have been there, but nobody gets it
-            call.outgoing.done()
+        channel, frame, message = call.session.channel, call.frame, call.outgoing
+        unheard = call.answered or frame[0] == _ONEWAY
+        if message is not None and (unheard or kind != _RESULT):
+            message.stop_streams()  # the result may have been there, but nobody gets it
+            message.done()
+            message = call.outgoing = None
         if call.info is not None:
             call.info.end()
         self.unheard.discard(call)
-        if call.frame[0] == _ONEWAY:
-            call.session.channel.oneway_done(call.frame)
+        if frame[0] == _ONEWAY:
+            channel.oneway_done(frame)
         elif call.counted:
-            call.session.channel.unheard.release()
-        return unheard
+            channel.unheard.release()
+        if unheard:
+            if call.held:
+                channel.attachments().release(frame)
+            return
+        if call.answer_annotations or message is not None:
+            flags, answer = self._annotate(call, flags, answer)
+        if message is None:
+            channel.answer(frame, kind, answer, flags)
+            return
+        channel.answer(frame, kind, message.carrying(answer), flags)
+        if channel.deaf:
+            message.stop_streams()
+        message.done()
 
     def _too_large(self, channel: Channel, size: int) -> Unsendable:
         if size > channel.peer_limit:
@@ -479,9 +483,10 @@ class Dispatcher:
                 channel.unheard.release()
             raise Rejected(Rejection.CANCELLED, "cancelled before it began")
         call.answered = True
+        call.held = call.frame[1] & FLAG_BUFFERS != 0
         self.unheard.add(call)
         call.chain = ()  # nobody in it waits for this call
-        channel.answer(call.frame, _RESULT, channel.serializer.encode(None))
+        channel.answer(call.frame, _RESULT, channel.serializer.encode(None), keeps=call.held)
 
 
 def _unreadable(error: Exception) -> Rejected:

@@ -208,6 +208,9 @@ class RemoteObject(Sessions):
         try:
             flags, value = message.whole(message.made_by(encode, refused))
             if message.has_buffers:
+                message.reserve(
+                    session.id, len(value) + len(add_metadata({**fields, **message.fields}, deadline, b"")[1]), deadline
+                )
                 flags, value = message.send_buffers(flags, value, deadline)
             more, body = add_metadata({**fields, **message.fields}, deadline, value)
             answer = channel.request(kind, session.id, message.carrying(body), flags | more, deadline)
@@ -217,6 +220,7 @@ class RemoteObject(Sessions):
             raise
         except BaseException:
             message.give_up_streams("its caller left")
+            message.keep_a_copy()
             raise
         finally:
             message.done()
@@ -239,6 +243,7 @@ class RemoteObject(Sessions):
         try:
             more, body = message.whole(message.made_by(encode, refused))
             if message.has_buffers:
+                message.reserve(session.id, len(body), deadline)
                 more, body = message.send_buffers(more, body, deadline)
             channel.send_oneway(session.id, message.carrying(body), flags | more, deadline)
         finally:

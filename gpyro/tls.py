@@ -153,6 +153,7 @@ class Call:
         info: what observers are told of it; None if there are none.
         storage: the storage that it sees, where that is not the session's.
         decoder: reads its arguments, where the serializer of the channel does not do.
+        held: it was answered early, and its large arguments are still counted.
         outgoing: its answer, where that is more than a plain value.
     """
 
@@ -172,6 +173,7 @@ class Call:
     storage: LocalStorage | None = None
     decoder: Any = None
     outgoing: Any = None
+    held = False
 
     def __init__(self, session: Session, frame: Frame) -> None:
         self.session = session

@@ -86,8 +86,13 @@ def channels(daemon, proxy):
 
 
 def nothing_left(daemon, proxy):
-    """Whether neither end has anything of buffers."""
+    """Whether neither end has anything of buffers, and all of the window is there again."""
     for channel in channels(daemon, proxy):
+        window = channel.window
+        if channel.in_bytes or channel.in_calls or window.bytes != window.granted_bytes:
+            return False
+        if channel.attached is not None and channel.attached._in_requests:
+            return False
         arriving = channel.wire._arriving
         if arriving is not None and (arriving._sets or arriving.cost):
             return False
@@ -180,14 +185,14 @@ def test_beside_functions_and_generators(proxy):
     assert list(numbers) == [0, 1, 2]
 
 
-def test_the_same_thing_twice_is_sent_once_and_arrives_as_two(store):
+def test_the_same_thing_twice_is_sent_once_and_arrives_as_one(store):
     value = bytearray(5 * MIB)
     with configured(PYRO_MAX_BUFFERS=6 * MIB), serving(store) as daemon:
         proxy = daemon.getProxyForObj(store)
         proxy.keep([value, value])
         first, second = store.kept
         assert first == second == value
-        assert first is not second
+        assert first is second
         proxy._release()
 
 
@@ -343,3 +348,53 @@ def test_between_processes():
         image = numpy.random.default_rng(1).integers(0, 256, (1000, 1000, 3), "u1")
         assert numpy.array_equal(proxy.invert(image), 255 - image)
         proxy._release()
+
+
+def test_what_arrives_can_change_its_size(proxy, store):
+    arrived = proxy.echo(bytearray(300_000))
+    arrived.append(1)
+    proxy.keep(bytearray(300_000))
+    store.kept.append(1)
+    numbers = proxy.echo(array("d", range(50_000)))
+    numbers.append(1.0)
+
+
+def test_uploads_beside_others_come_to_their_end(proxy, store):
+    waiting = gevent.spawn(proxy.call, lambda size: gevent.sleep(0.2), 1)
+    gevent.sleep(0.01)
+    large = [gevent.spawn(proxy.echo, bytes(1_000_000 + number)) for number in range(3)]
+    others = [gevent.spawn(proxy.echo, "x" * 100_000) for _ in range(3)]
+    for number, one in enumerate(large):
+        assert len(one.get(timeout=10)) == 1_000_000 + number
+    gevent.joinall([*others, waiting], timeout=10, raise_error=True)
+
+
+def test_who_has_the_window_may_wait_for_who_has_the_buffers(store):
+    with configured(PYRO_MAX_BUFFERS=MIB, PYRO_MAX_CALLS=1), serving(store) as daemon:
+        proxy = daemon.getProxyForObj(store)
+
+        def answer(size):
+            gevent.sleep(0.05)
+            return bytes(800_000)
+
+        first = gevent.spawn(proxy.call, answer, 1)
+        gevent.sleep(0.02)
+        second = gevent.spawn(proxy.keep, bytes(800_000))
+        assert first.get(timeout=10) == bytes(800_000)
+        second.get(timeout=10)
+        proxy._release()
+
+
+def test_what_runs_is_what_it_was_when_its_caller_left(daemon, proxy, store):
+    seen = []
+    store.keep = lambda value: seen.append(bytes(value))
+    for size in (200_000, 1_000_000, 5_000_000):
+        for seconds in (0.0005, 0.002, 0.004):
+            value = bytearray(size)
+            try:
+                with gpyro.deadline(seconds):
+                    proxy.keep(value)
+            except TimeoutError:
+                value[:] = b"\xff" * size
+    eventually(lambda: nothing_left(daemon, proxy))
+    assert all(value.count(0) == len(value) for value in seen)

@@ -13,9 +13,8 @@ from gpyro.net.references import Incoming, References
 from gpyro.net.streams import StreamTable
 from gpyro.values import Serializer
 from gpyro.values.bound import BoundRegistry, Message
-from gpyro.wire.buffers import split_number
+from gpyro.wire.buffers import NUMBER, number_of
 from gpyro.wire.frames import FLAG_BUFFERS, FLAG_REFERENCES, Frame
-from gpyro.wire.memory import Memory
 
 if TYPE_CHECKING:
     from gpyro.net.channel import Channel
@@ -76,13 +75,10 @@ class Attachments:
 
     def take(self, frame: Frame) -> Frame:
         """A frame that brought references or buffers, with these taken up. In the hub, in the order of arrival."""
-        body = frame[4]
-        buffers: list[Memory] = []
+        incoming = Incoming(frame[4])
         if frame[1] & FLAG_BUFFERS:
-            number, body = split_number(frame)
-            buffers = self._channel.wire.claim(number)
-        incoming = Incoming(body)
-        incoming.buffers = buffers
+            incoming.buffers = self._channel.wire.claim(number_of(frame))
+            incoming.size = NUMBER.size
         if frame[1] & FLAG_REFERENCES:
             self.references.take(frame, incoming)
         return (*frame[:4], incoming)

@@ -8,7 +8,7 @@ from greenlet import getcurrent
 
 from gpyro.errors import ConnectionLostError, SerializationError
 from gpyro.net.calls import Turnstile
-from gpyro.net.outgoing import LOW_WATER
+from gpyro.net.outgoing import LEAST_WATER, LOW_WATER
 from gpyro.net.sockets import bound_unsent
 from gpyro.wire.buffers import CHUNK_SIZE, SMALL_CHUNK_SIZE, chunk_header, cost, pack_announcement, pieces
 from gpyro.wire.ids import IdSource
@@ -71,6 +71,7 @@ class Buffers:
             channel.send(pack_announcement(number, announced))
             self._send_pieces(number, [view for _, view in buffers], deadline)
         except BaseException:
+            channel.out.own()
             self.drop(number)
             raise
         return number
@@ -78,31 +79,35 @@ class Buffers:
     def _send_pieces(self, number: int, views: list[memoryview], deadline: float | None) -> None:
         channel, room = self._channel, self._room
         turn, bounded, left = TURN, False, sum(map(len, views))
-        for piece in pieces(views, lambda: SMALL_CHUNK_SIZE if self._has_company() else CHUNK_SIZE):
-            # As long as the kernel takes it all and nobody else waits, it is quicker not to let the loop run between.
-            if turn < 0 or room.busy or channel.out.size > self._low_water():
-                room.wait(getcurrent(), 0, deadline)
-                room.passed()
-                turn = SMALL_CHUNK_SIZE if self._has_company() else TURN
-            self._check_open()
-            if self._has_company() is not bounded:
-                bounded = not bounded
-                bound_unsent(channel.sock, bounded)
-            turn -= len(piece)
-            left -= len(piece)
-            # The last one leaves together with the message, so that the peer is woken once for both.
-            channel.send_pair(chunk_header(number, len(piece)), piece, at_once=left > 0)
+        try:
+            for piece in pieces(views, lambda: SMALL_CHUNK_SIZE if self._has_company() else CHUNK_SIZE):
+                # As long as the kernel takes it all and nobody else waits, it is quicker not to let the loop run.
+                if turn < 0 or room.busy or channel.out.size > self._low_water():
+                    room.wait(getcurrent(), 0, deadline)
+                    room.passed()
+                    turn = SMALL_CHUNK_SIZE if self._has_company() else TURN
+                self._check_open()
+                if self._has_company() is not bounded:
+                    bounded = not bounded
+                    bound_unsent(channel.sock, bounded)
+                turn -= len(piece)
+                left -= len(piece)
+                # The last one leaves together with the message, so that the peer is woken once for both.
+                channel.send_pair(chunk_header(number, len(piece)), piece, at_once=left > 0)
+        finally:
+            if bounded and not channel.closed:
+                bound_unsent(channel.sock, False)
+
+    def _check_open(self) -> None:
+        if self._channel.deaf or self._channel.mute:
+            raise ConnectionLostError(f"connection lost: {self._channel.reason}")
 
     def _has_company(self) -> bool:
         """Whether there are calls besides the one that buffers are sent for."""
         return len(self._channel.pending) + len(self._channel.serving) > 1
 
     def _low_water(self) -> int:
-        return SMALL_CHUNK_SIZE if self._has_company() else LOW_WATER
-
-    def _check_open(self) -> None:
-        if self._channel.deaf or self._channel.mute:
-            raise ConnectionLostError(f"connection lost: {self._channel.reason}")
+        return LEAST_WATER if self._has_company() else LOW_WATER
 
     def claimed(self, number: int) -> None:
         """The message that refers to them is on its way."""

@@ -23,7 +23,7 @@ from gpyro.net.outgoing import GATHER_SIZE, HIGH_WATER
 from gpyro.net.stream import GATHERING, FrameStream
 from gpyro.wire.connection import Connection
 from gpyro.wire.credit import Window
-from gpyro.wire.frames import ATTACHED, CREDIT_BODY, HEADER, HEADER_SIZE, Frame, Kind, pack
+from gpyro.wire.frames import ATTACHED, CREDIT_BODY, FLAG_BUFFERS, HEADER, HEADER_SIZE, Frame, Kind, pack
 from gpyro.wire.ids import IdSource
 
 if TYPE_CHECKING:
@@ -136,7 +136,9 @@ class CallingStream(FrameStream):
         size = len(body)
         window, pending, out = self.window, self.pending, self.out
         turnstile = None
-        if (
+        if flags & FLAG_BUFFERS:
+            self._use_reserved(session_id, body)
+        elif (
             window.calls > 0
             and size <= window.bytes
             and self._calls_waiting is None
@@ -202,7 +204,11 @@ class CallingStream(FrameStream):
         """Send a call that gets no answer. Raises as `request` does, as long as it waits to be sent."""
         caller = getcurrent()
         size = len(body)
-        turnstile = self._take(caller, session_id, size, deadline)
+        turnstile = None
+        if flags & FLAG_BUFFERS:
+            self._use_reserved(session_id, body)
+        else:
+            turnstile = self._take(caller, session_id, size, deadline)
         if flags & ATTACHED:
             body.message.leave()  # type: ignore[attr-defined]
         self.send(_pack_header(Kind.ONEWAY, flags, 0, 0, session_id, size) + body)
@@ -244,6 +250,29 @@ class CallingStream(FrameStream):
             raise NotSentError("the proxy was released before the call could be sent")
         self.window.take(size)
         return turnstile
+
+    def reserve(self, session_id: int, size: int, deadline: float | None) -> None:
+        """Take a call from the window for a request whose buffers are sent before. Raises as `request` does.
+
+        Who has a share of the buffers must not wait for the window: those who have that may wait for the share.
+        """
+        turnstile = self._take(getcurrent(), session_id, size, deadline)
+        if turnstile is not None:
+            turnstile.passed()
+
+    def unreserve(self, size: int) -> None:
+        """The request was not sent."""
+        self.window.give(1, size)
+        if self._calls_waiting is not None:
+            self._calls_waiting.advance()
+
+    def _use_reserved(self, session_id: int, body: bytes) -> None:
+        """The window was taken already, for a little more than it is. Raises if it cannot be sent any more."""
+        if not self.usable:
+            raise ConnectionLostError(f"connection lost: {self.reason}")
+        if self.opened is None or session_id not in self.opened:
+            raise NotSentError("the proxy was released before the call could be sent")
+        self.window.bytes += body.message.reserved - len(body)  # type: ignore[attr-defined]
 
     def _call_may_go(self, size: int) -> bool:
         return self.window.fits(size) and self.out.size <= HIGH_WATER

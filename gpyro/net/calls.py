@@ -85,8 +85,12 @@ class Turnstile:
         try:
             while turn.outcome is None:
                 self._hub.switch()
-            if turn.outcome is not _PASS:
-                raise turn.outcome
+            outcome, turn.outcome = turn.outcome, _PASS
+            if outcome is not _PASS:
+                try:
+                    raise outcome
+                finally:
+                    del outcome  # the error holds this frame, and those above with what they were to send
         except BaseException:
             self._leave(turn)
             raise

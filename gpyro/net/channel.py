@@ -254,6 +254,8 @@ class Channel(CallingStream):
         for place, kept in enumerate(self._deferred or ()):
             if kept[2] == frame[2] and kept[0] != Kind.ONEWAY:
                 assert self._deferred is not None
+                if kept[1] & FLAG_BUFFERS:
+                    self.attachments().release(kept)
                 self._deferred[place] = (Kind.CANCEL, 0, *kept[2:])
                 return
 
@@ -313,18 +315,23 @@ class Channel(CallingStream):
 
     # Answers of this end
 
-    def answer(self, frame: Frame, kind: int, body: bytes, flags: int = 0) -> None:
-        """Answer the request `frame`, in its worker, which waits here while the output is full."""
+    def answer(self, frame: Frame, kind: int, body: bytes, flags: int = 0, keeps: bool = False) -> None:
+        """Answer the request `frame`, in its worker, which waits here while the output is full.
+
+        With `keeps` the program goes on with its arguments.
+        """
         turnstile = None
         if self.out.size > HIGH_WATER or self._results_waiting is not None:
             turnstile = self._wait_for_room(len(body))
         self.in_calls -= 1
         self.in_bytes -= len(frame[4])
-        if frame[1] & FLAG_BUFFERS:
+        if frame[1] & FLAG_BUFFERS and not keeps:
             self.attachments().release(frame)
         self.serving.pop(frame[2], None)
         if self.deaf:
             return
+        if flags & ATTACHED:
+            body.message.leave()  # type: ignore[attr-defined]
         size = len(body)
         out = self.out
         header = _pack_header(kind, flags, 0, frame[2], frame[3], size)

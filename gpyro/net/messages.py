@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn, Protocol
 from gpyro.errors import SerializationError
 from gpyro.net.references import GONE, Export, Incoming, Received, key_of, what_of
 from gpyro.values.bound import check_number
-from gpyro.values.buffers import make_again, set_aside
+from gpyro.values.buffers import Aside, make_again, set_aside
 from gpyro.values.refusal import Refused, explain
 from gpyro.wire.buffers import MAX_BUFFERS, NUMBER
 from gpyro.wire.frames import FLAG_BUFFERS, FLAG_REFERENCES
@@ -23,8 +23,12 @@ faces: Final[dict[int, type]] = {}
 """What a program gets to see of what was received: the classes for OBJECT and FUNCTION, to be filled in from above."""
 
 
+_UNKNOWN: Final = 32
+"""Bytes of a request that are not known before its buffers are sent: their number, and the deadline that is left."""
+
+
 class Carrying(bytes):
-    """The body of a request that takes references along; the channel notes when it is sent."""
+    """The body of a frame that takes references or buffers along; the channel notes when it is sent."""
 
     message: OutgoingMessage
 
@@ -73,6 +77,7 @@ class OutgoingMessage:
 
     Attributes:
         streams: those of its iterators, if it may have any.
+        reserved: bytes of the window that were taken for it, with a call, before its buffers were sent.
         sent: the message is on its way.
     """
 
@@ -109,8 +114,10 @@ class OutgoingMessage:
         self._snapshot = snapshot
         self._buffers: list[tuple[int, memoryview]] = []
         self._numbers: dict[int, int] = {}
+        self._states: dict[int, Any] = {}
         self._kept: list[Any] = []
         self._set: int | None = None
+        self.reserved = 0
         self.sent = False
 
     # The serializer's work
@@ -138,9 +145,13 @@ class OutgoingMessage:
             self._may_refer or self._may_set_aside or self.streams is not None or self._why_no_streams or not refused
         ):
             raise SerializationError(str(refused), refused.path) from None
+        begun = len(self._buffers)
         try:
             return make(self)
         except SerializationError as error:
+            del self._buffers[begun:]
+            self._numbers = {key: number for key, number in self._numbers.items() if number < begun}
+            self._states.clear()
             serializer = self._channel.serializer
             text = str(error)
             if self._may_refer and not serializer.passes_references:
@@ -171,6 +182,23 @@ class OutgoingMessage:
         """Bytes of what travels beside it."""
         return sum(len(view) for _, view in self._buffers)
 
+    def carrying(self, body: bytes) -> bytes:
+        """The final body of a frame; when it is sent, `leave` is called."""
+        carrying = Carrying(body)
+        carrying.message = self
+        return carrying
+
+    def reserve(self, session_id: int, size: int, deadline: float | None) -> None:
+        """Take the window for a request with buffers of about this size. Raises as `Channel.request` does."""
+        size += _UNKNOWN
+        self._channel.reserve(session_id, size, deadline)
+        self.reserved = size
+
+    def keep_a_copy(self) -> None:
+        """Whoever has what is being sent goes on, and may change it."""
+        if self._numbers:
+            self._channel.out.own()
+
     def send_buffers(self, flags: int, body: bytes, deadline: float | None) -> tuple[int, bytes]:
         """Send what travels beside it; gives the flags and the body that refer to that. Raises as `Buffers.send`."""
         buffers, self._buffers = self._buffers, []
@@ -180,15 +208,10 @@ class OutgoingMessage:
     def leave(self) -> None:
         """It is on its way."""
         self.sent = True
+        self.reserved = 0
         if self._set is not None:
             self._channel.attachments().buffers.claimed(self._set)
             self._set = None
-
-    def carrying(self, body: bytes) -> bytes:
-        """The final body of a request; when it is sent, `leave` is called."""
-        carrying = Carrying(body)
-        carrying.message = self
-        return carrying
 
     def withdraw_streams(self) -> None:
         """It was not sent, or not taken: generators stay as they are."""
@@ -210,6 +233,9 @@ class OutgoingMessage:
         if self._set is not None:
             self._channel.attachments().buffers.drop(self._set)
             self._set = None
+        if self.reserved:
+            self._channel.unreserve(self.reserved)
+            self.reserved = 0
         if not self.sent:
             for export in self._exports:
                 self._references.subtract(export, self._scope, 1)
@@ -225,14 +251,31 @@ class OutgoingMessage:
 
     def set_aside(self, value: Any) -> Any:
         """A value with an `Aside` in place of each part that travels beside it."""
-        return set_aside(value, self._keep) if self._may_set_aside else value
+        if not self._may_set_aside:
+            return value
+        if not self._channel.serializer.passes_references:  # that keeps what is what, so it asks for each part itself
+            return value
+        return set_aside(value, self._keep)
 
-    def _keep(self, value: Any) -> int:
+    def aside(self, value: Any) -> Any:
+        """The state of the `Aside` for something large; None if it stays."""
+        left = set_aside(value, self._keep) if self._may_set_aside else value
+        return left.state if type(left) is Aside else None
+
+    def remembered(self, value: Any, to_state: Callable[[Any], Any]) -> Any:
+        """The state of an instance, the same each time, with what is large in it set aside."""
+        state = self._states.get(id(value))
+        if state is None:
+            state = self._states[id(value)] = self.set_aside(to_state(value))
+            self._kept.append(value)  # so that its id stays its own
+        return state
+
+    def _keep(self, value: Any, data: Any) -> int:
         number = self._numbers.get(id(value))
         if number is None:
             if len(self._buffers) == MAX_BUFFERS:
                 raise Refused(f"more than {MAX_BUFFERS:,} large parts in one message")
-            view, kind = memoryview(value).cast("B"), kind_of(value)
+            view, kind = memoryview(data).cast("B"), kind_of(value)
             if self._snapshot and not view.readonly:
                 view = memoryview(bytes(view))
             number = self._numbers[id(value)] = len(self._buffers)
@@ -297,7 +340,7 @@ class IncomingMessage:
         self._channel = channel
         self._things = body.things if isinstance(body, Incoming) else []
         self._buffers: list[Memory] = body.buffers if isinstance(body, Incoming) else []
-        self._taken: set[int] = set()
+        self._made: dict[int | None, tuple[Any, Any]] = {}
         self._streams = streams
         self.encode = channel.serializer.encode
 
@@ -350,21 +393,26 @@ class IncomingMessage:
         return thing
 
     def buffer(self, state: Any) -> Any:
-        """What an `Aside` with this state stands for."""
-        return make_again(state, self._memory)
+        """What an `Aside` with this state stands for; what is in a message twice arrives as one."""
+        number = state[0] if type(state) is list and state and type(state[0]) is int else None
+        if number not in self._made:
+            self._made[number] = state, make_again(state, self._memory)
+        known, made = self._made[number]
+        if known != state:
+            raise SerializationError(f"buffer {number} stands for two values")
+        return made
 
     def _memory(self, number: int) -> Memory:
         if not 0 <= number < len(self._buffers):
             raise SerializationError(f"buffer {number} is not in the set of the message")
-        memory = self._buffers[number]
-        if number in self._taken:  # what is in a message twice arrives as two
-            return memory[:]
-        self._taken.add(number)
-        return memory
+        return self._buffers[number]
 
-    def set_aside(self, value: Any) -> Any:
-        """See `gpyro.values.bound.Message`."""
-        return value
+    def aside(self, value: Any) -> None:
+        """Not in a message that came."""
+
+    def remembered(self, value: Any, to_state: Callable[[Any], Any]) -> NoReturn:
+        """Not in a message that came."""
+        raise Refused("nothing is encoded here")
 
     def refer(self, value: Any) -> NoReturn:
         """Not in a message that came."""

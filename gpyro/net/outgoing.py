@@ -18,6 +18,9 @@ HIGH_WATER = 1024 * 1024
 LOW_WATER = 256 * 1024
 """Unsent bytes at which they may go on."""
 
+LEAST_WATER = 64 * 1024
+"""Unsent bytes above which large values wait while there are other calls."""
+
 MAX_PIECES = 1024  # what the kernel takes in one sendmsg (IOV_MAX)
 _TURN_SIZE = 4 * 1024 * 1024  # sent in one callback at most, so that one fast reader does not hold the others
 
@@ -63,6 +66,13 @@ class Outgoing:
         self.pieces.append(body)
         self.size += len(header) + len(body)
         self.apart = True
+
+    def own(self) -> None:
+        """Copy what is unsent and may change: whoever has it goes on."""
+        for pieces in (self.pieces, self._rest or ()):
+            for place, piece in enumerate(pieces):
+                if type(piece) is memoryview and not piece.readonly:
+                    pieces[place] = memoryview(bytes(piece))  # type: ignore[index]
 
     def flush(self, sock: SendingSocket) -> None:
         """Send what there is, as far as the kernel takes it.

@@ -97,12 +97,12 @@ class Received:
 
 
 class Incoming(bytes):
-    """The body of a frame that brought references or buffers, without the number of the latter.
+    """The body of a frame that brought references or buffers.
 
     Attributes:
         things: what they stand for, each a `Received`, an object or function of this end, or `GONE`.
         scope: the session that they were passed for, or 0.
-        size: bytes of the table in front of the value, behind the metadata.
+        size: bytes of what stands in front of the value, behind the metadata.
         buffers: what travelled beside it.
         counted: how many bytes of that are counted as those of a request.
     """
@@ -220,7 +220,8 @@ class References:
 
     def take(self, frame: Frame, body: Incoming) -> None:
         """Take up the references of a frame with this body. In the hub, in the order of arrival."""
-        body.scope, entries, body.size = split_table((*frame[:4], body))
+        body.scope, entries, size = split_table(frame, body.size)
+        body.size += size
         body.things = [self._take(what, reference, body.scope) for what, reference in entries]
 
     def _take(self, what: int, reference: str, scope: int) -> Any:

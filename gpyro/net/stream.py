@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from gpyro.errors import WireError
 from gpyro.net.hub import HubState
-from gpyro.net.outgoing import GATHER_SIZE, LOW_WATER, Outgoing
+from gpyro.net.outgoing import GATHER_SIZE, LEAST_WATER, LOW_WATER, Outgoing
 from gpyro.wire.connection import Connection
 from gpyro.wire.foreign import ForeignProtocolError
 from gpyro.wire.frames import Frame, Refusal
@@ -230,11 +230,13 @@ class FrameStream:
             if not size or self.deaf:
                 return not size
             self.read_at = monotonic()
-            behind = max(0, size - len(place))
+            room = len(place)
+            del place  # as long as it is there, what it is part of cannot change its size
+            behind = max(0, size - room)
             wire.filled(size - behind)
             left -= size
             frames = wire.feed(view, behind) if behind else None
-            if left <= 0 or size < len(place) + BEHIND_A_CHUNK:  # a turn's worth, or all that there was
+            if left <= 0 or size < room + BEHIND_A_CHUNK:  # a turn's worth, or all that there was
                 left = 0
             if frames:
                 if self.mute:
@@ -338,7 +340,7 @@ class FrameStream:
         if self.closed:
             return
         if self.mute:
-            self.out = Outgoing()
+            self._forget_unsent()
             return
         if self.owing:
             self.owing = False
@@ -347,7 +349,7 @@ class FrameStream:
         try:
             if not out.size or out.blocked:
                 return
-            was_full = out.size > LOW_WATER
+            was_full = out.size > LEAST_WATER
             out.flush(self.sock)
             self.unproven = True
             if out.blocked:
@@ -364,6 +366,11 @@ class FrameStream:
             self._cannot_send(error)
         except BaseException as error:
             self._fail(error)
+
+    def _forget_unsent(self) -> None:
+        """Nothing more is sent; how much was decides what is said of the calls that are out."""
+        sent, self.out = self.out.sent, Outgoing()
+        self.out.sent = sent
 
     def _on_writable(self) -> None:
         try:
@@ -388,7 +395,7 @@ class FrameStream:
         self.mute = True
         self.usable = False
         self.reason = self.reason or _lost_text(error)
-        self.out = Outgoing()
+        self._forget_unsent()
         if self._write_watcher is not None:
             self._write_watcher.stop()
         if self._backlog is not None:

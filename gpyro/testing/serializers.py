@@ -11,6 +11,7 @@ and runs pytest. The class is made as ``MySerializer(registry, limits)``.
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import pytest
@@ -20,7 +21,7 @@ from gpyro.constants import TRACEBACK_ATTRIBUTE
 from gpyro.remote_traceback import remote_note
 from gpyro.values import Limits, Serializer
 from gpyro.values.bound import BoundRegistry
-from gpyro.values.buffers import make_again, set_aside
+from gpyro.values.buffers import make_again
 
 from .samples import (
     SAMPLES,
@@ -50,9 +51,12 @@ class BoundMessage:
         """See `gpyro.values.bound.Message`."""
         return self.things[number]
 
-    def set_aside(self, value: Any) -> Any:
+    def aside(self, value: Any) -> Any:
         """See `gpyro.values.bound.Message`."""
-        return set_aside(value, self.refer)
+
+    def remembered(self, value: Any, to_state: Callable[[Any], Any]) -> Any:
+        """See `gpyro.values.bound.Message`."""
+        return to_state(value)
 
     def buffer(self, state: Any) -> Any:
         """See `gpyro.values.bound.Message`."""

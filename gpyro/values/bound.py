@@ -14,7 +14,7 @@ from typing import Any, Final, Protocol
 
 from gpyro.errors import SerializationError
 
-from .buffers import BUFFER, Aside
+from .buffers import BUFFER, Aside, is_large
 from .classes import Entry, Registry
 from .refusal import Refused
 
@@ -51,8 +51,11 @@ class Message(Protocol):
     def stream(self, number: Any) -> Any:
         """What is to be iterated, by the number of the stream."""
 
-    def set_aside(self, value: Any) -> Any:
-        """A value with an `Aside` in place of each part that travels beside it."""
+    def aside(self, value: Any) -> Any:
+        """The state of the `Aside` for something that travels beside the message; None if it does not."""
+
+    def remembered(self, value: Any, to_state: Callable[[Any], Any]) -> Any:
+        """What `to_state` makes of an instance, with an `Aside` in place of each part that travels beside it."""
 
     def buffer(self, state: Any) -> Any:
         """What an `Aside` with this state stands for."""
@@ -113,7 +116,7 @@ class BoundRegistry(Registry):
         known = self._with_buffers.get(entry)
         if known is None:
             known = self._with_buffers[entry] = copy.copy(entry)
-            known.to_state = lambda value: self._message().set_aside(to_state(value))
+            known.to_state = lambda value: self._message().remembered(value, to_state)
         return known
 
     def persistent_id(self, value: Any) -> Any:
@@ -122,8 +125,9 @@ class BoundRegistry(Registry):
         Such a codec has its own ways for functions and objects, so it passes nothing by reference.
         """
         cls = type(value)
-        if cls is Aside:
-            return BUFFER, value.state
+        if is_large(value):
+            state = self._message().aside(value)
+            return None if state is None else (BUFFER, state)
         if not is_streamed(cls) or self._base.find(cls) is not None:
             return None
         return STREAM, self._message().open_stream(value)

@@ -31,8 +31,8 @@ MAX_DEPTH: Final = 8
 TYPES: Final[set[type]] = {bytes, bytearray, memoryview, array}
 """Types whose instances may travel as buffers; numpy's arrays join when the first is seen."""
 
-Keep = Callable[[Any], int]
-"""Takes something that has bytes, and gives the number of the buffer that they become."""
+Keep = Callable[[Any, Any], int]
+"""Takes a value and what has its bytes, and gives the number of the buffer that they become."""
 
 
 class Aside:
@@ -53,7 +53,10 @@ def size_of(value: Any) -> int:
     kind = type(value)
     if kind is bytes or kind is bytearray:
         return len(value)
-    return len(value) * value.itemsize if kind is array else int(value.nbytes)
+    try:
+        return len(value) * value.itemsize if kind is array else int(value.nbytes)
+    except ValueError:  # a memoryview that was released: the codec says so
+        return 0
 
 
 def is_large(value: Any) -> bool:
@@ -107,14 +110,14 @@ def set_aside(value: Any, keep: Keep, depth: int = 0) -> Any:
 
 def _aside(value: Any, kind: type, keep: Keep) -> Any:
     if kind is bytes or kind is bytearray:
-        return Aside([keep(value), kind.__name__])
+        return Aside([keep(value, value), kind.__name__])
     if kind is memoryview:
-        return Aside([keep(value if value.c_contiguous else value.tobytes()), "bytes"])
+        return Aside([keep(value, value if value.c_contiguous else value.tobytes()), "bytes"])
     if kind is array:
         form = array_format(value)
-        return Aside([keep(value), "array", form])
+        return Aside([keep(value, value), "array", form])
     state, data = buffer_of(value)
-    return Aside([keep(data), "ndarray", state])
+    return Aside([keep(value, data), "ndarray", state])
 
 
 def make_again(state: Any, take: Callable[[int], Any]) -> Any:
@@ -122,7 +125,7 @@ def make_again(state: Any, take: Callable[[int], Any]) -> Any:
 
     Args:
         state: of the `Aside`.
-        take: gives what holds the bytes of a buffer, to be kept. May raise SerializationError.
+        take: gives what holds the bytes of a buffer. May raise SerializationError.
 
     Raises:
         SerializationError: it is none.
@@ -132,17 +135,22 @@ def make_again(state: Any, take: Callable[[int], Any]) -> Any:
     number, kind, *rest = state
     memory = take(number)
     try:
-        if kind == "bytes":
-            return memory if type(memory) is bytes else bytes(memory)
-        if kind == "bytearray":
-            return _writable(memory)
+        if kind in _TYPES and not rest:
+            return _of_type(memory, _TYPES[kind])
         (form,) = rest
-        return array_of(form, memory) if kind == "array" else ndarray_of(form, _writable(memory))
+        if kind == "array":
+            return array_of(form, memory)
+        return ndarray_of(form, _of_type(memory, bytearray))
     except Refused as error:
         raise SerializationError(error.text) from None
     except Exception as error:
         raise SerializationError(f"no value could be made of a buffer: {error}") from None
 
 
-def _writable(memory: Any) -> bytearray:
-    return memory if type(memory) is bytearray else bytearray(memory)
+_TYPES: Final[dict[Any, type]] = {"bytes": bytes, "bytearray": bytearray}
+
+
+def _of_type(memory: Any, cls: type) -> Any:
+    if type(memory) is not cls:  # no copies: of one buffer a value could ask for any number of them
+        raise ValueError(f"it was announced as {type(memory).__name__}")
+    return memory

@@ -56,8 +56,8 @@ def pieces(buffers: Iterable[memoryview], size: Callable[[], int] = lambda: CHUN
             yield piece
 
 
-def split_number(frame: Frame) -> tuple[int, bytes]:
-    """The number of the buffers of a message, and its body without it [D4].
+def number_of(frame: Frame) -> int:
+    """The number of the buffers of a message [D4].
 
     Raises:
         WireError: there is none.
@@ -68,7 +68,8 @@ def split_number(frame: Frame) -> tuple[int, bytes]:
     end = start + NUMBER.size
     if len(body) < end:
         raise WireError("the number of the buffers is cut off", "D4")
-    return NUMBER.unpack_from(body, start)[0], body[:start] + body[end:]
+    number: int = NUMBER.unpack_from(body, start)[0]
+    return number
 
 
 def cost(sizes: Iterable[int]) -> int:

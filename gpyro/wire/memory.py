@@ -10,6 +10,9 @@ BYTEARRAY: Final = 0
 BYTES: Final = 1
 """Kinds of memory; others are the typecodes of arrays, as numbers [D1]."""
 
+LARGEST_ARRAY: Final = 1 << 20
+"""Bytes of an array that is made at once, and written to; a larger one is made when its bytes are there."""
+
 Memory = Union[bytes, bytearray, "array[Any]"]
 
 _CODES: Final = {ord(code): array(code, [0]) for code in "bBhHiIlLqQfd"}
@@ -27,8 +30,8 @@ _view_of.argtypes, _view_of.restype = (ctypes.c_void_p, ctypes.c_ssize_t, ctypes
 
 
 def kind_of(value: object) -> int:
-    """The kind of memory that holds what is sent."""
-    if type(value) is bytes or (type(value) is memoryview and value.readonly):
+    """The kind of memory that what is sent is to arrive in."""
+    if type(value) is bytes or type(value) is memoryview:
         return BYTES
     return ord(value.typecode) if type(value) is array else BYTEARRAY
 
@@ -54,5 +57,7 @@ def allocate(kind: int, size: int) -> tuple[Memory, memoryview]:
     element = _CODES.get(kind)
     if element is None or size % element.itemsize:
         raise ValueError(f"no memory of kind {kind} has {size} bytes")
+    if size > LARGEST_ARRAY:
+        return allocate(BYTEARRAY, size)
     numbers = element * (size // element.itemsize)
     return numbers, memoryview(numbers).cast("B")

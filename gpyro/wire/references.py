@@ -50,8 +50,8 @@ def pack_table(scope: int, entries: Sequence[tuple[int, str]]) -> bytes:
     return b"".join(parts)
 
 
-def split_table(frame: Frame) -> Table:
-    """The table of a frame; metadata stand in front of it.
+def split_table(frame: Frame, skip: int = 0) -> Table:
+    """The table of a frame; metadata stand in front of it, and behind those `skip` bytes of something else.
 
     Raises:
         WireError: there is no proper table.
@@ -62,6 +62,7 @@ def split_table(frame: Frame) -> Table:
         if len(body) < METADATA_LENGTH.size:
             raise WireError("the metadata is cut off", "F5")
         start = METADATA_LENGTH.size + METADATA_LENGTH.unpack_from(body)[0]
+    start += skip
     at = start + _HEAD.size
     if len(body) < at:
         raise WireError("the table of references is cut off", "R1")

@@ -258,7 +258,7 @@ def test_what_a_method_left_behind_does_not_lose_its_answer():
 def test_output_that_empties_amid_a_read_loses_no_calls_and_keeps_their_order(desk, monkeypatch):
     # So low that the system takes it all in one go.
     monkeypatch.setattr("gpyro.net.channel.HIGH_WATER", 10_000)
-    monkeypatch.setattr("gpyro.net.stream.LOW_WATER", 5_000)
+    monkeypatch.setattr("gpyro.net.stream.LEAST_WATER", 5_000)
     with channel_and_raw(desk) as (channel, raw):
         raw.open(1, "x")
         eventually(lambda: channel.served)

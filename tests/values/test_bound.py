@@ -40,8 +40,11 @@ class Message:
             self.opened.append(source)
         return 2 * self.opened.index(source) + 3
 
-    def set_aside(self, value):
-        return value
+    def aside(self, value):
+        return None
+
+    def remembered(self, value, to_state):
+        return to_state(value)
 
     def stream(self, number):
         return "stream", check_number(number)

@@ -17,9 +17,9 @@ from gpyro.wire.buffers import (
     NUMBER,
     chunk_header,
     cost,
+    number_of,
     pack_announcement,
     pieces,
-    split_number,
 )
 from gpyro.wire.connection import Connection, State
 from gpyro.wire.frames import FLAG_BUFFERS, FLAG_METADATA, METADATA_LENGTH, SMALL_LIMIT, Kind, pack
@@ -184,15 +184,15 @@ def test_nobody_sends_any_before_the_connection_is_established(state: State, dat
 def test_the_number_stands_behind_the_metadata() -> None:
     metadata = METADATA_LENGTH.pack(3) + b"abc"
     frame = (int(Kind.CALL), FLAG_BUFFERS | FLAG_METADATA, 1, 1, metadata + NUMBER.pack(7) + b"value")
-    assert split_number(frame) == (7, metadata + b"value")
-    assert split_number((int(Kind.CALL), FLAG_BUFFERS, 1, 1, NUMBER.pack(7))) == (7, b"")
+    assert number_of(frame) == 7
+    assert number_of((int(Kind.CALL), FLAG_BUFFERS, 1, 1, NUMBER.pack(7))) == 7
 
 
 @pytest.mark.parametrize("body", [b"", b"123", METADATA_LENGTH.pack(3) + b"abc1"])
 def test_a_number_that_is_cut_off(body: bytes) -> None:
     flags = FLAG_BUFFERS | (FLAG_METADATA if len(body) > 4 else 0)
     with pytest.raises(WireError) as caught:
-        split_number((int(Kind.CALL), flags, 1, 1, body))
+        number_of((int(Kind.CALL), flags, 1, 1, body))
     assert caught.value.rule == "D4"
 
 

@@ -6,7 +6,7 @@ from array import array
 
 import pytest
 
-from gpyro.wire.memory import BYTEARRAY, BYTES, allocate, kind_of
+from gpyro.wire.memory import BYTEARRAY, BYTES, LARGEST_ARRAY, allocate, kind_of
 
 
 @pytest.mark.parametrize(
@@ -55,7 +55,13 @@ def test_more_than_there_is():
             allocate(kind, 1 << 55)
 
 
+def test_a_large_array_is_no_array_yet():
+    made, view = allocate(ord("d"), LARGEST_ARRAY + 8)
+    assert type(made) is bytearray
+    assert len(view) == LARGEST_ARRAY + 8
+
+
 def test_kinds_of_what_is_sent():
     assert kind_of(memoryview(b"x")) == BYTES
-    assert kind_of(memoryview(bytearray(b"x"))) == BYTEARRAY
+    assert kind_of(memoryview(bytearray(b"x"))) == BYTES
     assert kind_of(array("i")) == ord("i")
