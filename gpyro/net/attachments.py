@@ -13,7 +13,7 @@ from gpyro.net.references import Incoming, References
 from gpyro.net.streams import StreamTable
 from gpyro.values import Serializer
 from gpyro.values.bound import BoundRegistry, Message
-from gpyro.wire.buffers import NUMBER, number_of
+from gpyro.wire.buffers import NUMBER
 from gpyro.wire.frames import FLAG_BUFFERS, FLAG_REFERENCES, Frame
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ class Attachments:
         """A frame that brought references or buffers, with these taken up. In the hub, in the order of arrival."""
         incoming = Incoming(frame[4])
         if frame[1] & FLAG_BUFFERS:
-            incoming.buffers = self._channel.wire.claim(number_of(frame))
+            incoming.buffers = frame[4].buffers  # type: ignore[attr-defined]
             incoming.size = NUMBER.size
         if frame[1] & FLAG_REFERENCES:
             self.references.take(frame, incoming)

@@ -16,6 +16,7 @@ from gpyro.net.calling import UNJOINED, CallingStream
 from gpyro.net.calls import Turnstile
 from gpyro.net.hub import HubState
 from gpyro.net.outgoing import GATHER_SIZE, HIGH_WATER
+from gpyro.net.references import Incoming
 from gpyro.net.sockets import Credentials, bound_unread, peer_credentials
 from gpyro.net.stream import ALONE
 from gpyro.wire import metadata
@@ -190,7 +191,7 @@ class Channel(CallingStream):
         self.in_bytes = size = self.in_bytes + len(frame[4])
         if calls > self.granted_calls or size > self.granted_bytes or frame[2] in self.serving:
             self._check_request(frame)
-        if frame[1] & ATTACHED and frame[4].__class__ is bytes:  # else it was kept, and comes again
+        if frame[1] & ATTACHED and not isinstance(frame[4], Incoming):  # else it was kept, and comes again
             frame = self.take_attached(frame)
             if frame[1] & FLAG_BUFFERS and not self.attachments().admit(frame):
                 self._refuse_large(frame)

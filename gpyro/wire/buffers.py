@@ -77,6 +77,16 @@ def cost(sizes: Iterable[int]) -> int:
     return sum(max(size, LEAST) for size in sizes)
 
 
+class Claimed(bytes):
+    """The body of a message that has claimed a set.
+
+    Attributes:
+        buffers: those of the set.
+    """
+
+    buffers: list[Memory]
+
+
 class _Set:
     """The buffers of one message."""
 

@@ -10,9 +10,10 @@ from typing import Final
 
 from gpyro.errors import WireError
 from gpyro.wire import foreign
-from gpyro.wire.buffers import Arriving
+from gpyro.wire.buffers import Arriving, Claimed, number_of
 from gpyro.wire.frames import (
     BODY_LIMITS,
+    FLAG_BUFFERS,
     HEADER,
     HEADER_SIZE,
     IGNORABLE,
@@ -26,7 +27,6 @@ from gpyro.wire.frames import (
     pack_text,
 )
 from gpyro.wire.hello import SCRAM, Hello, choose_version
-from gpyro.wire.memory import Memory
 
 _unpack_header = HEADER.unpack_from
 _FIRST_FOR_OTHERS: Final = int(Kind.OPEN)  # kinds below it are dealt with here: the opening, and announced buffers
@@ -60,6 +60,9 @@ _EXPECTED: Final[dict[tuple[bool, State], tuple[Kind, ...]]] = {
     (False, State.ESTABLISHED): _SERVING + _ALWAYS,
     (True, State.ESTABLISHED): _SERVING + _ALWAYS,
 }
+
+# What may have buffers [D4].
+_CLAIMING: Final = frozenset((*_CALLS, Kind.RESULT))
 
 _FORBIDDEN: Final = -1
 
@@ -209,8 +212,8 @@ class Connection:
                 return frames
             frame = (kind, flags, call_id, session_id, view[at:stop].tobytes())
             at = stop
-            if kind < _FIRST_FOR_OTHERS:
-                self._take_step(frame)
+            if kind < _FIRST_FOR_OTHERS or flags & FLAG_BUFFERS:
+                frame = self._take_step(frame)
                 limits = self._limits
             frames.append(frame)
         if at < end:
@@ -246,8 +249,8 @@ class Connection:
             kind, flags, call_id, session_id = self._frame
             frame = (kind, flags, call_id, session_id, bytes(self._body))
             self._frame, self._body = None, bytearray()
-            if kind < _FIRST_FOR_OTHERS:
-                self._take_step(frame)
+            if kind < _FIRST_FOR_OTHERS or flags & FLAG_BUFFERS:
+                frame = self._take_step(frame)
             frames.append(frame)
         return at + used
 
@@ -279,11 +282,17 @@ class Connection:
         assert place is not None
         self.place = place[size:] if size < len(place) else None
 
-    def claim(self, number: int) -> list[Memory]:
-        """The buffers of a message that has come. Raises WireError if they have not [D4]."""
-        if self._arriving is None:
-            raise WireError(f"a message with the buffers {number}, which are not there", "D4")
-        return self._arriving.claim(number)
+    def _claimed(self, frame: Frame) -> Frame:
+        """A message with its buffers: here, since what is announced behind it counts without them."""
+        try:
+            number = number_of(frame)
+            if self._arriving is None:
+                raise WireError(f"a message with the buffers {number}, which are not there", "D4")
+            body = Claimed(frame[4])
+            body.buffers = self._arriving.claim(number)
+        except WireError as error:
+            raise self._broken(error) from None
+        return (*frame[:4], body)
 
     def _announced(self, number: int, body: bytes) -> None:
         if self._arriving is None:
@@ -295,12 +304,19 @@ class Connection:
 
     # The opening
 
-    def _take_step(self, frame: Frame) -> None:
+    def _take_step(self, frame: Frame) -> Frame:
         """A frame arrived, allowed by the table, that changes what may come: take the step it stands for."""
         kind, body = frame[0], frame[4]
+        if kind >= _FIRST_FOR_OTHERS:
+            return self._claimed(frame) if kind in _CLAIMING else frame
         if kind == Kind.BUFFERS:
             self._announced(frame[2], body)
-            return
+        else:
+            self._open(kind, body)
+        return frame
+
+    def _open(self, kind: int, body: bytes) -> None:
+        """A step of the opening."""
         if kind == Kind.REFUSED:
             self._enter(State.ENDED)
             return

@@ -51,7 +51,7 @@ def test_they_arrive_while_small_calls_go_on():
         assert answered > 5
         eventually(lambda: far.wire._arriving._sets[number].complete)
         buffers(near).claimed(number)
-        assert far.wire.claim(number) == [bytes(9_000_000)]
+        assert far.wire._arriving.claim(number) == [bytes(9_000_000)]
         assert idle(near)
 
 

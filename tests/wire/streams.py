@@ -98,7 +98,8 @@ def frames_of_all_kinds() -> list[Frame]:
     bodies += [(kind, chance.randbytes(MESSAGE)) for kind in (Kind.CALL, Kind.RESULT, 0xFF)]
     chance.shuffle(bodies)
     return [
-        (kind, chance.randrange(256), chance.getrandbits(32), chance.getrandbits(32), body) for kind, body in bodies
+        (kind, chance.randrange(256) & ~0x20, chance.getrandbits(32), chance.getrandbits(32), body)
+        for kind, body in bodies
     ]
 
 

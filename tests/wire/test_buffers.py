@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from array import array
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -31,6 +32,12 @@ OWN = replace(HELLO, buffers=100_000)
 
 def accepting(limit: int = 100_000) -> Connection:
     return connection_at(False, State.ESTABLISHED, replace(HELLO, buffers=limit))
+
+
+def claimed(connection: Connection, number: int) -> list[Any]:
+    """The buffers that a message gets."""
+    (frame,) = connection.feed(pack(Kind.RESULT, 1, 1, NUMBER.pack(number), FLAG_BUFFERS))
+    return frame[4].buffers  # type: ignore[attr-defined,no-any-return]
 
 
 def chunk(number: int, data: bytes) -> bytes:
@@ -63,16 +70,16 @@ def test_they_are_put_together_however_they_are_cut(cuts: list[int]) -> None:
     connection = accepting()
     kinds = fed(connection, SENT, *cuts)
     assert kinds == [Kind.BUFFERS, Kind.PING, Kind.BUFFERS, Kind.CALL]
-    found = connection.claim(1)
+    found = claimed(connection, 1)
     assert found == [b"abcde", bytearray(b"fgh"), array("H", [1, 2])]
     assert [type(one) for one in found] == [bytes, bytearray, array]
-    assert connection.claim(3) == [b"z"]
+    assert claimed(connection, 3) == [b"z"]
 
 
 def test_byte_by_byte() -> None:
     connection = accepting()
     assert fed(connection, SENT, *range(1, len(SENT))) == [Kind.BUFFERS, Kind.PING, Kind.BUFFERS, Kind.CALL]
-    assert connection.claim(1)[0] == b"abcde"
+    assert claimed(connection, 1)[0] == b"abcde"
 
 
 def test_a_reader_may_put_the_bytes_into_their_place_itself() -> None:
@@ -89,7 +96,7 @@ def test_a_reader_may_put_the_bytes_into_their_place_itself() -> None:
     place[:] = b"f"
     connection.filled(1)
     assert connection.place is None
-    assert connection.claim(1) == [b"abcdef"]
+    assert claimed(connection, 1) == [b"abcdef"]
 
 
 def breach(data: bytes, limit: int = 100_000) -> WireError:
@@ -146,29 +153,34 @@ def test_what_is_dropped_is_forgotten(part: bytes) -> None:
     for _ in range(3):
         connection.feed(pack_announcement(1, [(BYTES, 3), (BYTES, 90_000)]) + part + pack_announcement(1, []))
     with pytest.raises(WireError, match="which are not there") as caught:
-        connection.claim(1)
+        claimed(connection, 1)
     assert caught.value.rule == "D4"
 
 
-def test_only_what_is_complete_can_be_claimed_and_once() -> None:
+@pytest.mark.parametrize("before", [b"", pack_announcement(1, [(BYTES, 3)]) + chunk(1, b"ab")])
+def test_only_what_is_complete_can_be_claimed(before: bytes) -> None:
+    assert breach(before + pack(Kind.CALL, 1, 1, NUMBER.pack(1), FLAG_BUFFERS)).rule == "D4"
+
+
+def test_each_set_is_claimed_once_and_its_share_is_free_for_what_comes_behind() -> None:
     connection = accepting()
+    call = pack(Kind.CALL, 1, 1, NUMBER.pack(1), FLAG_BUFFERS)
+    both = pack_announcement(1, [(BYTES, 60_000)]) + chunk(1, bytes(60_000)) + call
+    assert fed(connection, both * 3) == [Kind.BUFFERS, Kind.CALL] * 3
     with pytest.raises(WireError) as caught:
-        connection.claim(1)
+        connection.feed(call)
     assert caught.value.rule == "D4"
-    connection.feed(pack_announcement(1, [(BYTES, 3)]) + chunk(1, b"ab"))
-    with pytest.raises(WireError):
-        connection.claim(1)
-    connection.feed(chunk(1, b"c"))
-    assert connection.claim(1) == [b"abc"]
-    with pytest.raises(WireError):
-        connection.claim(1)
-    connection.feed(pack_announcement(1, [(BYTES, 100_000)]))  # its share is free again
+
+
+def test_on_other_kinds_the_flag_means_nothing() -> None:
+    connection = accepting()
+    assert fed(connection, pack(Kind.PING, body=b"12345678", flags=FLAG_BUFFERS)) == [Kind.PING]
 
 
 def test_the_other_end_has_the_other_numbers() -> None:
     connection = connection_at(True, State.ESTABLISHED, OWN)
     connection.feed(pack_announcement(2, [(BYTES, 1)]) + chunk(2, b"x"))
-    assert connection.claim(2) == [b"x"]
+    assert claimed(connection, 2) == [b"x"]
     with pytest.raises(WireError):
         connection.feed(pack_announcement(1, [(BYTES, 1)]))
 
