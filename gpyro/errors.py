@@ -3,7 +3,10 @@
     PyroError                          something inside gpyro; methods should not raise it themselves
     ├── URIError                       a URI that cannot be understood
     ├── DaemonError                    a daemon that cannot start or do what was asked
-    ├── NamingError                    args = (text[, offending name])
+    ├── NamingError                    args = (text[, offending name[, what is wrong with it]])
+    ├── StoreError                     a store of names cannot be opened, read or changed
+    │   ├── CompactedError             a watch cannot go on: changes it has not seen are not remembered any more
+    │   └── LeaseLostError             a lease that ended, or never was
     ├── NoModuleError                  a module that an incoming value needs is missing
     ├── ConfigurationError             a configuration item that is unknown or has an unusable value
     ├── SerializationError             a value that cannot travel, or bytes that are no value
@@ -48,10 +51,36 @@ class DaemonError(PyroError):
 
 
 class NamingError(PyroError):
-    """A name is refused or unknown. `args` is the text and, where there is one, the offending name."""
+    """A name is refused or unknown. `args` is the text and, where there is one, the offending name.
+
+    For names that are no names there is a third: what is wrong.
+    """
 
     def __str__(self) -> str:
-        return ": ".join(str(part) if number == 0 else repr(part) for number, part in enumerate(self.args))
+        return ": ".join(repr(part) if number == 1 else str(part) for number, part in enumerate(self.args))
+
+
+class StoreError(PyroError):
+    """A store of names cannot be opened, read or changed; the text says which, and why.
+
+    Attributes:
+        may_have_happened: whether the change that raised this may have been made nevertheless.
+    """
+
+    def __init__(self, text: str, may_have_happened: bool = False) -> None:
+        super().__init__(text)
+        self.may_have_happened = may_have_happened
+
+
+class CompactedError(StoreError):
+    """A watch cannot go on from where it is, since changes that it has not seen are not remembered any more.
+
+    What it watches has to be listed again, and watched from the revision of that list.
+    """
+
+
+class LeaseLostError(StoreError):
+    """The lease ended, by its time or by its owner, or there never was one; its keys are gone."""
 
 
 class NoModuleError(PyroError):

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NoReturn, Protocol
 
-from gpyro import uri
+from gpyro import names, uri
 from gpyro.errors import URIError
 
 DAY: Final = 86_400.0
@@ -218,13 +218,9 @@ class Group:
     def check(self, value: Any) -> str:
         if not isinstance(value, str) or value[:1] != ":":
             unfit()
-        parts = value[1:].split(".") if value != ":" else []
-        for part in parts:
-            if not part:
-                raise ValueError("a part of it is empty")
-            for character in part:
-                if not "!" <= character <= "~" or character in "\\:":
-                    raise ValueError(f"{character!a} in a name")
+        wrong = names.fault(value)
+        if wrong:
+            raise ValueError(wrong)
         return value
 
 
