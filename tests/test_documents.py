@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 
@@ -25,3 +26,9 @@ PRELUDE, *EXAMPLES = blocks("docs/calls.md")
 def test_examples_of_what_a_call_can_be(block: str) -> None:
     code, out, err = run_python(f"{PRELUDE}\n{block}\ndaemon.stop(0)\n")
     assert (code, out) == (0, expected(block)), err
+
+
+def test_the_example_of_stores(tmp_path: Path) -> None:
+    block = blocks("docs/stores.md")[0].replace("names.db", str(tmp_path / "names.db"))
+    code, out, err = run_python(block)
+    assert (code, out.splitlines()) == (0, ["True", "1 2"]), err

@@ -1,0 +1,49 @@
+"""The benchmark of names runs, and says what is wrong with its command line."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.support import ROOT
+
+SCRIPT = ROOT / "benchmarks" / "naming.py"
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(SCRIPT), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+
+
+def test_a_short_run_measures_and_judges(tmp_path: Path) -> None:
+    ended = run("--scale", "0.005", "--seed", "3", "--directory", str(tmp_path), "--json")
+    assert ended.stderr == ""
+    told = json.loads(ended.stdout)
+    assert told["plan"]["seed"] == 3
+    rows = {row["what"]: row for row in told["rows"]}
+    assert len(rows) == 7
+    lost = [row for what, row in rows.items() if "missing" in what or "missed" in what]
+    assert [row["value"] for row in lost] == [0, 0]
+    assert {row["id"] for row in told["rows"]} == {"", "D1", "D4"}
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--rows", "nothing"], "--rows knows commit, many, watch, kill, not nothing"),
+        (["--scale", "2"], "--scale is from 0.0001 to 1"),
+        (["--scale", "x"], "--scale and --seed are numbers"),
+        (["--directory", "/missing"], "--directory is a directory that exists, not '/missing'"),
+        (["--unknown"], "Usage:"),
+    ],
+)
+def test_mistakes_are_told(arguments: list[str], said: str) -> None:
+    ended = run(*arguments)
+    assert ended.returncode == 2
+    assert said in ended.stderr
+    assert ended.stdout == ""
