@@ -242,3 +242,40 @@ def test_a_child_of_a_fork_leaves_the_file_alone(path: Path) -> None:
     )  # fmt: skip
     with SqliteStore(path) as store:
         assert [entry.key for entry in store.scan("")] == ["a", "c"]
+
+
+def test_a_store_in_a_program_whose_loop_is_not_gevents(path: Path) -> None:
+    code = """
+        import select, sys, threading, time
+        from gpyro import core
+        from gpyro.stores import SqliteStore
+
+        class Names(core.ObjBase):
+            def put(self, key):
+                return store.create(key, b"").done
+            def put_for_a_while(self, key):
+                return store.create(key, b"", store.grant(0.1).id).done
+            def has(self, key):
+                return store.get(key) is not None
+
+        def client(uri):
+            proxy = core.getProxyForURI(uri)
+            print(all(proxy.put(str(number)) for number in range(20)), proxy.put("0"))
+            print(proxy.put_for_a_while("short"))
+            until = time.monotonic() + 20
+            while proxy.has("short") and time.monotonic() < until:
+                time.sleep(0.05)
+            print(proxy.has("short"), proxy.has("0"), flush=True)
+
+        with SqliteStore(sys.argv[1]) as store:
+            daemon = core.Daemon(host="127.0.0.1", port=0, norange=1)
+            names = Names()
+            thread = threading.Thread(target=client, args=(str(daemon.connect(names)),))
+            thread.start()
+            while thread.is_alive():
+                if select.select(daemon.getServerSockets(), [], [], 0.1)[0]:
+                    daemon.handleRequests(0)
+            daemon.closedown()
+    """
+    status, out, err = run_python(code, str(path))
+    assert (status, out.splitlines(), err) == (0, ["True False", "True", "False True"], "")
