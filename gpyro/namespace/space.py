@@ -132,6 +132,38 @@ class NameSpace:
         record = self._new_object(uri, owner)
         self._create(name, record.encode(), lease, "name already exists")
 
+    def enrol(self, name: str, uri: object, lease: int = 0, owner: str | None = None, replacing: str = "") -> None:
+        """Register an object, if need be again: a name that stands for it already is only put under the lease.
+
+        So it can be repeated when it is not known whether it happened.
+
+        Args:
+            name: as in `register`.
+            uri: as in `register`.
+            lease: as in `register`.
+            owner: as in `register`.
+            replacing: URI of an object that is known to be gone, whose name may be taken.
+
+        Raises:
+            NamingError, LeaseLostError: as `register`.
+        """
+        name = self._full(name)
+        while True:
+            try:
+                return self.register(name, uri, lease, owner)
+            except NamingError as error:
+                node = self.look_up(name) if error.args[0] == "name already exists" else None
+                if node is None:
+                    if error.args[0] != "name already exists":
+                        raise
+                    continue  # it went in this moment
+                if node.record.type == GROUP or node.record.uri not in (str(uri), replacing):
+                    raise
+            if node.record.uri == str(uri) and node.entry.lease == lease:
+                return None
+            if self._rebind(node, uri, lease, owner):
+                return None
+
     def unregister(self, name: str) -> None:
         """Take an object out. Raises NamingError: 'name not found' or 'is a group, not an object'."""
         name = self._full(name)
@@ -185,8 +217,7 @@ class NameSpace:
         """
         if node.record.type == GROUP:
             raise NamingError("is a group, not an object", node.name)
-        record = self._new_object(uri, owner)._replace(meta=node.record.meta)
-        if not self.store.replace(node.entry, record.encode(), lease).done:
+        if not self._rebind(node, uri, lease, owner):
             raise NamingError("name already exists", node.name)
 
     def withdraw(self, node: Node) -> bool:
@@ -233,6 +264,39 @@ class NameSpace:
         self._group(name)
         prefix = keys_in(name)
         return [(entry.key[len(prefix) :], GROUP if is_group(entry) else OBJECT) for entry in self.store.scan(prefix)]
+
+    def list_page(self, name: str | None, after: str = "") -> tuple[Listing, bool]:
+        """A part of what `list` gives, for groups of any size.
+
+        Args:
+            name: as in `list`.
+            after: the last part of a name in the page before; empty for the first page.
+
+        Returns:
+            What is in the page, and whether there is more.
+
+        Raises:
+            NamingError: as `list`.
+        """
+        name = self._full(name, "invalid groupname") if name else ROOT
+        self._group(name)
+        prefix = keys_in(name)
+        page = self.store.list(prefix, prefix + after if after else "")
+        items = [(entry.key[len(prefix) :], GROUP if is_group(entry) else OBJECT) for entry in page.entries]
+        return items, page.more
+
+    def flat_page(self, after: str = "") -> tuple[FlatListing, str]:
+        """A part of what `flatlist` gives, in the order of the groups.
+
+        Args:
+            after: what the page before ended with; empty for the first page.
+
+        Returns:
+            Names and URIs, which may be none at all, and what the next page comes after; empty if this is the last.
+        """
+        page = self.store.list(KEYS, after)
+        found = [(name_of(entry.key), read_record(entry).uri) for entry in page.entries if not is_group(entry)]
+        return found, page.entries[-1].key if page.more else ""
 
     def flatlist(self) -> FlatListing:
         """All objects with their URIs, sorted by name."""
@@ -330,6 +394,10 @@ class NameSpace:
 
     def _record(self, name: str) -> Record:
         return read_record(self._entry(self._full(name), "name not found"))
+
+    def _rebind(self, node: Node, uri: object, lease: int, owner: str | None) -> bool:
+        record = self._new_object(uri, owner)._replace(meta=node.record.meta)
+        return self.store.replace(node.entry, record.encode(), lease).done
 
     def _commit_if_same(self, entry: Entry, *steps: Delete | DeleteAll) -> bool:
         return self.store.commit([same(entry)], steps).done

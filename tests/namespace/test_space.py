@@ -419,3 +419,52 @@ def test_metadata_and_a_new_object_at_the_same_time(clock: FakeClock) -> None:
         store.before = lambda: space.rebind(node, OTHER)
         space.setMeta("a", 2)
         assert (space.resolve("a"), space.getMeta("a")) == (OTHER, 2)
+
+
+def test_enrolling_can_be_repeated(space: NameSpace, store: Store) -> None:
+    lease, other = store.grant(10).id, store.grant(10).id
+    space.enrol("a", URI, lease, "me")
+    node = space.look_up("a")
+    assert node is not None
+    assert (node.record.uri, node.entry.lease, node.record.system_meta().owner) == (URI, lease, "me")
+    revision = store.list("").revision
+    space.enrol("a", URI, lease)
+    assert store.list("").revision == revision
+    space.setMeta("a", 5)
+    space.enrol("a", URI, other)
+    moved = space.look_up("a")
+    assert moved is not None
+    assert (moved.entry.lease, space.getMeta("a")) == (other, 5)
+    assert refused(space.enrol, "a", OTHER, lease) == ("name already exists", ":Default.a")
+    assert refused(space.enrol, "a", OTHER, lease, None, OTHER) == ("name already exists", ":Default.a")
+    space.enrol("a", OTHER, lease, replacing=URI)
+    assert space.resolve("a") == OTHER
+    assert refused(space.enrol, ":Pyro", URI) == ("name already exists", ":Pyro")
+    assert refused(space.enrol, ":No.a", URI) == ("(parent)group not found", ":No")
+    store.revoke(lease)
+    with pytest.raises(LeaseLostError):
+        space.enrol("a", URI, lease)
+
+
+def test_long_lists_come_in_pages(space: NameSpace) -> None:
+    space.createGroup(":G")
+    space.createGroup(":G.sub")
+    space.register(":G.sub.x", URI)
+    for number in range(1500):
+        space.register(f":G.{number:04}", URI)
+    found, after, more, pages = [], "", True, 0
+    while more:
+        page, more = space.list_page(":G", after)
+        found += page
+        after, pages = page[-1][0], pages + 1
+    assert found == space.list(":G")
+    assert pages == 2
+    assert space.list_page(None) == (space.list(), False)
+    assert refused(space.list_page, ":G.0001") == ("is no group", ":G.0001")
+    flat, after, pages = [], "", 0
+    while after or not pages:
+        part, after = space.flat_page(after)
+        flat += part
+        pages += 1
+    assert sorted(flat) == space.flatlist()
+    assert pages == 2
