@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from ipaddress import ip_address
 from socket import SOCK_STREAM
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast
 
 from gevent import monkey
 from gevent.socket import getaddrinfo
 
 from gpyro.constants import INTERNAL_DAEMON_GUID
 from gpyro.dispatch import Dispatcher
-from gpyro.errors import DaemonError
+from gpyro.errors import DaemonError, URIError
 from gpyro.guid import getGUID
 from gpyro.instances import MODES
 from gpyro.logs import Log
@@ -23,6 +24,7 @@ from gpyro.objects import ObjBase
 from gpyro.proxy import DynamicProxy, DynamicProxyWithAttrs
 from gpyro.pyrouri import PyroURI
 from gpyro.reaping import Reaper
+from gpyro.registrations import NameRegistry, Registrations
 from gpyro.servant import DaemonServant
 from gpyro.settings import Settings
 from gpyro.tls import LocalStorage, getLocalStorage
@@ -33,6 +35,24 @@ if TYPE_CHECKING:
 
 # Of real threads, also in a patched process, and such that a signal handler may take it again.
 _make_lock = monkey.get_original("threading", "RLock")
+
+
+class _Listing(NamedTuple):
+    """Where the name of an object is to be registered.
+
+    Attributes:
+        name: the name, as the program gave it.
+        registry: where.
+        lasting: whether it stays when the daemon is gone.
+        replacing: URI that it may stand for until now.
+        warns: whether to warn that it is nowhere.
+    """
+
+    name: str | None
+    registry: Registrations | None
+    lasting: bool = False
+    replacing: str = ""
+    warns: bool = True
 
 
 class ObjectHost:
@@ -57,30 +77,97 @@ class ObjectHost:
         self._dispatcher = Dispatcher(settings)
         self._ids: dict[int, str] = {}
         self._changing = _make_lock()
+        self._registry: Registrations | None = None
+        self._registered: dict[str, tuple[Registrations, str]] = {}  # by id: where, and under which name
         self._reaper = Reaper(self, self._dispatcher)
         self._add(INTERNAL_DAEMON_GUID, "__daemon__", DaemonServant(self._dispatcher))
 
+    # The name server
+
+    def useNameServer(self, NS: NameRegistry | None) -> None:
+        """Register what is connected with a name from now on; what is registered elsewhere stays there.
+
+        The names live by a lease (PYRO_NS_LEASE), which the daemon renews while its loop runs, and are withdrawn when
+        it stops.
+
+        Args:
+            NS: the name server, as `gpyro.naming.NameServerLocator` gives it; None for none.
+
+        Raises:
+            TypeError: it is no `NameServerProxy`, such as a proxy of another kind.
+        """
+        if NS is not None and not all(hasattr(type(NS), name) for name in ("fullName", "enrol", "keep")):
+            raise TypeError(f"a name server is a NameServerProxy, as NameServerLocator().getNS() gives, not {NS!r}")
+        if NS is None or self._registry is None or self._registry.ns is not NS:
+            self._registry = None if NS is None else Registrations(NS, self.settings.PYRO_NS_LEASE)
+
+    def getNameServer(self) -> Any:
+        """What `useNameServer` was given; None at first."""
+        return None if self._registry is None else self._registry.ns
+
+    def _registries(self) -> set[Registrations]:
+        """All name servers that know something of this daemon."""
+        found = {registry for registry, _ in list(self._registered.values())}
+        return found if self._registry is None else {*found, self._registry}
+
+    # Objects
+
     def connect(self, obj: Any, name: str | None = None) -> PyroURI:
-        """Make an object reachable.
+        """Make an object reachable, and register it if it has a name and a name server is in use.
+
+        It is registered first, and connected only if that succeeded.
 
         Args:
             obj: an `ObjBase`, or any other object, whose public methods are reachable then.
-            name: what to find it by; an object without name is transient, see `setTransientsCleanupAge`.
+            name: what to find it by; an object without name is transient, see `setTransientsCleanupAge`. A name that
+                the object had before is withdrawn.
 
         Returns:
             The URI for its proxies.
 
         Raises:
+            NamingError: the name server refuses the name: 'name already exists', 'invalid name', 'invalid URI' with
+                what to do about that, and others.
+            ProtocolError: the name server cannot be asked.
+            StoreError: its store fails.
             DaemonError: the name is taken by another object here or no str, `obj` is a class, its ``ObjBase.__init__``
                 did not run, or the daemon is closed.
             URIError: the object has an id that no URI can name.
         """
+        return self._connect(obj, _Listing(name, self._registry))
+
+    def connectPersistent(self, obj: Any, name: str | None = None) -> PyroURI:
+        """Make an object reachable as `connect` does, under a name that stays when the daemon is gone.
+
+        If the name stands for an object at this daemon's address and port, as before a restart, the object gets that
+        one's id, so that its URI stays the same. If it stands for one elsewhere, it is taken over. Arguments and errors
+        are those of `connect`.
+        """
+        registry = self._registry
+        found = registry.ns.look_up(name) if registry is not None and isinstance(name, str) else None
+        if found is None:
+            return self._connect(obj, _Listing(name, registry, lasting=True))
+        wanted = None
+        with contextlib.suppress(URIError):  # of a group, which registering is refused for
+            before = PyroURI(found[1])
+            if (before.protocol, before.address, before.port) == (self.protocol, self.hostname, self.port):
+                wanted = before.objectID
+        return self._connect(obj, _Listing(name, registry, lasting=True, replacing=found[1]), wanted)
+
+    def take_in(self, obj: ObjBase, name: str) -> PyroURI:
+        """As `connect`, for a name server itself: it is not registered by a daemon. Arguments and errors are those."""
+        return self._connect(obj, _Listing(name, None, warns=False))
+
+    def _connect(self, obj: Any, listing: _Listing, wanted: str | None = None) -> PyroURI:
         if isinstance(obj, type):
             raise DaemonError(f"{obj.__name__} is a class; connect an instance of it, or use connect_class")
         if isinstance(obj, ObjBase) and "objectGUID" not in obj.__dict__:
             raise DaemonError(f"{type(obj).__name__}.__init__ did not call ObjBase.__init__")
-        wanted = obj.GUID() if isinstance(obj, ObjBase) else None
-        uri = self._enter(obj, name, wanted, lambda guid: self._dispatcher.add(guid, name, obj))
+        if isinstance(obj, ObjBase):
+            if wanted is not None and obj.GUID() not in self._dispatcher.entries:
+                obj.setGUID(wanted)
+            wanted = obj.GUID()
+        uri = self._enter(obj, listing, wanted, lambda guid: self._dispatcher.add(guid, listing.name, obj))
         if isinstance(obj, ObjBase):
             obj.setPyroDaemon(cast("Daemon", self))
         return uri
@@ -115,55 +202,106 @@ class ObjectHost:
         if instances not in MODES:
             raise ValueError(f"instances is one of {', '.join(MODES)}, not {instances!r}")
         add = self._dispatcher.add_class
-        return self._enter(cls, name, None, lambda guid: add(guid, name, cls, instances, creator or cls, self))
+        listing = _Listing(name, self._registry)
+        return self._enter(cls, listing, None, lambda guid: add(guid, name, cls, instances, creator or cls, self))
 
-    def _enter(self, obj: Any, name: str | None, wanted: str | None, add: Callable[[str], None]) -> PyroURI:
+    def _enter(self, obj: Any, listing: _Listing, wanted: str | None, add: Callable[[str], None]) -> PyroURI:
         """Take up an object, with the id that is `wanted`, unless it has been already."""
+        name, registry = listing.name, listing.registry
         if name is not None and not isinstance(name, str):
             raise DaemonError(f"the name of an object is a str: {name!r}")
-        if self._closed:
-            raise DaemonError("the daemon is closed")
-        with self._changing:
-            guid = self._ids.get(id(obj)) or (getGUID() if wanted is None else wanted)
-            uri = self._uri(guid)
-            entry = self._dispatcher.entries.get(guid)
-            if entry is not None and entry.obj is not obj:
-                raise DaemonError(f"the object id {guid} is taken by another object of this daemon")
-            for other in self._dispatcher.entries.values():
-                if other.name == name is not None and other is not entry:
-                    raise DaemonError(f"the name {name!r} is taken by another object of this daemon")
-            if entry is not None:
-                entry.name = name
-            else:
-                self._ids[id(obj)] = guid
-                add(guid)
-        if name is not None:
+        if name is None or registry is None:
+            with self._changing:
+                guid = self._free_id(obj, name, wanted)
+                self._take_up(obj, guid, name, add)
+            self._leave_before(guid)
+        else:
+            # Without holding the lock, since the name server may take its time.
+            with self._changing:
+                guid = self._free_id(obj, name, wanted)
+            uri = str(self._uri(guid))
+            registry.enter(name, uri, listing.lasting, listing.replacing)
+            try:
+                with self._changing:
+                    if self._free_id(obj, name, guid) != guid:
+                        raise DaemonError(f"{obj!r} was connected by somebody else meanwhile")
+                    self._take_up(obj, guid, name, add)
+            except BaseException:
+                registry.give_back(name, uri)
+                raise
+            if self._registered.get(guid) != (registry, name):
+                self._leave_before(guid)
+            self._registered[guid] = registry, name
+            if self._state is not None:
+                registry.run(self._state)
+        if name is not None and registry is None and listing.warns:
             # For who traces warnings, as Pyro 3 did. Beside PYROLOC URIs a name server is not needed, so it is none of
             # the warnings that everybody is shown.
             kind = obj.__name__ if isinstance(obj, type) else type(obj).__name__
             Log.warn("gpyro", f"{kind!r} is connected as {name!r}, but no name server is in use")
-        return uri
+        return self._uri(guid)
+
+    def _free_id(self, obj: Any, name: str | None, wanted: str | None) -> str:
+        """The id that an object has or gets. Raises DaemonError if that, or the name, is another's."""
+        if self._closed:
+            raise DaemonError("the daemon is closed")
+        guid = self._ids.get(id(obj)) or (getGUID() if wanted is None else wanted)
+        self._uri(guid)
+        entry = self._dispatcher.entries.get(guid)
+        if entry is not None and entry.obj is not obj:
+            raise DaemonError(f"the object id {guid} is taken by another object of this daemon")
+        for other in self._dispatcher.entries.values():
+            if other.name == name is not None and other is not entry:
+                raise DaemonError(f"the name {name!r} is taken by another object of this daemon")
+        return guid
+
+    def _take_up(self, obj: Any, guid: str, name: str | None, add: Callable[[str], None]) -> None:
+        entry = self._dispatcher.entries.get(guid)
+        if entry is not None:
+            entry.name = name
+        else:
+            self._ids[id(obj)] = guid
+            add(guid)
+
+    def _leave_before(self, guid: str) -> None:
+        """Give back the name that an object had at a name server until now."""
+        before = self._registered.pop(guid, None)
+        if before is not None:
+            before[0].give_back(before[1], str(self._uri(guid)))
 
     def _add(self, guid: str, name: str | None, obj: Any) -> None:
         self._ids[id(obj)] = guid
         self._dispatcher.add(guid, name, obj)
 
     def disconnect(self, obj: Any) -> None:
-        """Make an object unreachable; calls of it that run go on.
+        """Make an object unreachable, and withdraw its name; calls of it that run go on.
 
         Args:
             obj: the object or its id.
 
         Raises:
             KeyError: it is not connected.
+            ProtocolError: its name cannot be withdrawn, since the name server cannot be asked; it stays connected.
+            StoreError: nor can it if the name server's store fails.
         """
         guid = obj if isinstance(obj, str) else self._ids.get(id(obj), "")
         if guid == INTERNAL_DAEMON_GUID:
             return
+        if guid not in self._dispatcher.entries:
+            raise KeyError(f"{obj!r} is not connected to this daemon")
+        registered = self._registered.get(guid)
+        if registered is not None:
+            registry, name = registered
+            registry.leave(name, str(self._uri(guid)))
+            self._registered.pop(guid, None)
+        self._forget(guid)
+
+    def _forget(self, guid: str) -> None:
+        """Make an object unreachable, whatever a name server says of it. Raises KeyError if it is not connected."""
         with self._changing:
             entry = self._dispatcher.entries.pop(guid, None)
             if entry is None:
-                raise KeyError(f"{obj!r} is not connected to this daemon")
+                raise KeyError(f"{guid!r} is not connected to this daemon")
             self._ids.pop(id(entry.obj), None)
         if isinstance(entry.obj, ObjBase):
             entry.obj.setPyroDaemon(None)

@@ -14,8 +14,11 @@ from types import TracebackType
 from typing import Any
 
 import gevent
+from gevent._hub_local import get_hub_if_exists
 from gevent.event import Event
+from greenlet import getcurrent
 
+from gpyro.constants import INTERNAL_DAEMON_GUID
 from gpyro.errors import DaemonError, ProtocolError
 from gpyro.hosting import ObjectHost
 from gpyro.logs import log
@@ -25,7 +28,7 @@ from gpyro.net.foreign_loop import LoopSocket
 from gpyro.net.hub import HubState, hub_state
 from gpyro.net.listener import Listener
 from gpyro.rounds import Rounds
-from gpyro.settings import config
+from gpyro.settings import Settings, config
 from gpyro.startup import initServer
 from gpyro.termination import answered_by
 from gpyro.tls import current_call
@@ -86,7 +89,7 @@ class Daemon(ObjectHost):
             raise ProtocolError(f"unsupported protocol: {protocol!r}")
         self._closed = True  # as long as there is nothing to close
         initServer(storageCheck=0)  # a daemon itself needs no storage
-        settings = config.snapshot()
+        settings = self._settings()
         host = settings.PYRO_HOST if host is None else host
         bound = bind(host, port or 0, bool(norange), publishhost or settings.PYRO_PUBLISHHOST, settings)
         super().__init__(settings)
@@ -106,6 +109,10 @@ class Daemon(ObjectHost):
 
     def __reduce__(self) -> Any:
         raise pickle.PicklingError("no access to the daemon")
+
+    def _settings(self) -> Settings:
+        """The configuration that it takes over."""
+        return config.snapshot()
 
     # Who may connect
 
@@ -202,6 +209,8 @@ class Daemon(ObjectHost):
                 self._listener.start(state)
             self._reaper.start(state)
             watch_for_blocking(state, self.settings.PYRO_MAX_BLOCKING)
+            for registry in self._registries():
+                registry.run(state)
         elif self._state is not state:
             raise DaemonError("the daemon runs in another thread")
         return self._rounds
@@ -292,14 +301,19 @@ class Daemon(ObjectHost):
         """Ask the loop to end: running calls are finished, new ones refused. Does not wait, works from anywhere.
 
         Args:
-            disconnect: also forget all objects now.
+            disconnect: also forget all objects now, and withdraw their names, which otherwise is done when the loop
+                ends. Those of `connectPersistent` stay.
         """
         self._stop_asked = True
+        state = self._state
         if disconnect:
             for guid in list(self._dispatcher.entries):
                 with contextlib.suppress(KeyError):  # disconnected by somebody else meanwhile
-                    self.disconnect(guid)
-        state = self._state
+                    if guid != INTERNAL_DAEMON_GUID:
+                        self._forget(guid)
+            if state is not None and not state.closed and self._process == os.getpid():
+                for registry in self._registries():
+                    state.call_soon(registry.withdraw_soon)
         if state is None or self._process != os.getpid():
             self.closedown()
         elif not state.closed:
@@ -312,7 +326,9 @@ class Daemon(ObjectHost):
             self._state.start(lambda first, second: self.stop())
 
     def stop(self, grace: float | None = None) -> None:
-        """Stop serving: accept no more, tell the clients, finish running calls, then close. May be called again.
+        """Stop serving: withdraw all names, accept no more, tell the clients, finish running calls, then close.
+
+        May be called again. Names of `connectPersistent` stay.
 
         In another thread than the daemon's it waits there until that is done. In a call of the daemon's own, which is
         one of those to be finished, it returns at once and the stopping goes on behind it.
@@ -339,6 +355,8 @@ class Daemon(ObjectHost):
             return
         self._stopping = stopped = Event()
         try:
+            for registry in self._registries():
+                registry.end()
             self._listener.stop_accepting()
             self._dispatcher.draining = True
             self._listener.say_goodbye()
@@ -380,13 +398,23 @@ class Daemon(ObjectHost):
         if state is None or state.closed or self._process != os.getpid():
             if self._process == os.getpid():
                 self._listener.close()
+                self._end_registrations()
         elif state is hub_state():
             self._let_go()
         else:
             state.call_soon(self._let_go)
 
+    def _end_registrations(self) -> None:
+        """Of a daemon that no loop runs, or runs any more."""
+        hub = get_hub_if_exists()
+        if hub is None or getcurrent() is not hub:
+            for registry in self._registries():
+                registry.end()
+
     def _let_go(self) -> None:
         """On the hub's thread."""
+        for registry in self._registries():
+            registry.end_soon()
         self._listener.close()
         if self._rounds is not None:
             self._rounds.close()
@@ -410,6 +438,8 @@ class Daemon(ObjectHost):
         elif not self._state.closed:
             listener, rounds = self._listener, self._rounds
             self._state.call_soon(listener.close)
+            for registry in self._registries():
+                self._state.call_soon(registry.end_soon)
             if rounds is not None:
                 self._state.call_soon(rounds.close)
 

@@ -328,6 +328,13 @@ _NAME_SERVER = (
         live=True,
     ),
     Item(
+        "PYRO_NS_LEASE",
+        10.0,
+        Seconds(0.1, 86_400.0),
+        "seconds that a daemon's names stay when it is not heard of; it is heard of three times in that",
+        "so long may a name lead to a server that is gone; a busy machine is silent for a second or two at times",
+    ),
+    Item(
         "PYRO_BC_RETRIES",
         1,
         Whole(0, 1000, endless=True),
@@ -393,7 +400,7 @@ SUBJECTS: Final = (
     Subject("How long things may take", _TIMES),
     Subject("How much a peer may take", _LIMITS),
     Subject("The two logs", _LOGS),
-    Subject("Name server", _NAME_SERVER, "the name server"),
+    Subject("Name server", _NAME_SERVER),
     Subject("Event service", _EVENT_SERVICE, "the event service"),
     Subject("Certificates", _CERTIFICATES, "encryption"),
 )

@@ -103,6 +103,7 @@ class Names:
     PYRO_NS_BC_PORT: int
     PYRO_NS_URIFILE: str
     PYRO_NS_DEFAULTGROUP: str
+    PYRO_NS_LEASE: float
     PYRO_BC_RETRIES: int
     PYRO_BC_TIMEOUT: float
 

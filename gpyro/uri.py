@@ -125,6 +125,21 @@ def is_unix(address: str) -> bool:
     return address.startswith(_UNIX)
 
 
+def is_own(address: str) -> bool:
+    """Tell whether an address leads each machine to itself: loopback, an unspecified address, or a Unix socket.
+
+    Of names only ``localhost`` is known to do so.
+    """
+    if is_unix(address) or address.lower().removesuffix(".") == "localhost":
+        return True
+    try:
+        number = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:
+        return False
+    mapped = getattr(number, "ipv4_mapped", None) or number
+    return bool(mapped.is_loopback or mapped.is_unspecified)
+
+
 def unix_path(address: str) -> str:
     """The path of a Unix socket's address."""
     if not is_unix(address):

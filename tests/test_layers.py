@@ -27,8 +27,8 @@ ROOMS = {
     4: "tls locks observing context objects entries instances synchronize dispatch failures batches thread_pool calls "
     "streams answers exports",
     5: "pyrouri validators sessions remote adapter proxy callbacks futures batching plugins "
-    "termination servant reaping hosting rounds hub_daemon",
-    6: "naming stores discovery eventsvc interop",
+    "termination servant reaping registrations hosting rounds hub_daemon",
+    6: "naming naming_server naming_proxy name_view locator starter stores discovery eventsvc interop",
     7: "core configuration util protocol testing test nsc xnsc wxnsc",
 }
 FLOORS = {"gpyro": 7} | {f"gpyro.{room}": floor for floor, rooms in ROOMS.items() for room in rooms.split()}

@@ -368,12 +368,8 @@ class NameSpace:
     """What to watch in the store, for `events`."""
 
     def events(self, change: Change) -> NameEvents:
-        """What a change of the store, of keys that begin with `keys`, means for names."""
-        found = []
-        for key, entry in change.events:
-            record = None if entry is None else read_record(entry)
-            found.append(NameEvent(name_of(key), record and record.type, record.uri if record else ""))
-        return found
+        """As `names_changed`."""
+        return names_changed(change)
 
     # What these have in common
 
@@ -457,6 +453,15 @@ class NameSpace:
         if owner is not None and len(owner) > MAX_OWNER:
             owner = owner[:MAX_OWNER]
         return new_record(text, NameSpaceSystemMeta(now, owner, OBJECT))
+
+
+def names_changed(change: Change) -> list[NameEvent]:
+    """What a change of the store, of keys that begin with `KEYS`, means for names."""
+    found = []
+    for key, entry in change.events:
+        record = None if entry is None else read_record(entry)
+        found.append(NameEvent(name_of(key), record and record.type, record.uri if record else ""))
+    return found
 
 
 def _fault_of_system_meta(meta: object) -> str:

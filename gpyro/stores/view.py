@@ -4,10 +4,24 @@ from __future__ import annotations
 
 from time import monotonic
 from types import TracebackType
-from typing import Self
+from typing import Protocol, Self
 
 from gpyro.errors import CompactedError, StoreError
-from gpyro.store_contract import Change, Entry, Event, Store, Watch
+from gpyro.store_contract import Change, Entry, Event, Page, Watch
+
+
+class Watched(Protocol):
+    """What a view needs of a store; see `gpyro.store_contract.Store`."""
+
+    @property
+    def identity(self) -> str:
+        """As `Store.identity`."""
+
+    def list(self, prefix: str, after: str = "") -> Page:
+        """As `Store.list`."""
+
+    def watch(self, prefix: str, after: int) -> Watch:
+        """As `Store.watch`."""
 
 
 class View:
@@ -22,7 +36,7 @@ class View:
         lists: how often the keys were listed.
     """
 
-    def __init__(self, store: Store, prefix: str = "") -> None:
+    def __init__(self, store: Watched, prefix: str = "") -> None:
         """An empty view, which the first `next` fills."""
         self._store = store
         self._prefix = prefix

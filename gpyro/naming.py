@@ -1,0 +1,28 @@
+"""The name server: the names of Pyro 3's ``Pyro.naming`` in one place, and what belongs to them."""
+
+from __future__ import annotations
+
+from gpyro.constants import NAMESERVER_NAME
+from gpyro.discovery import BCReqValidator, BroadcastServer
+from gpyro.locator import NS_SYSCMD_LOCATION, NS_SYSCMD_SHUTDOWN, NameServerLocator
+from gpyro.name_view import NameView
+from gpyro.namespace import NameEvent, NameSpaceSystemMeta
+from gpyro.naming_proxy import NameServerProxy
+from gpyro.naming_server import NameServer, PersistentNameServer
+from gpyro.starter import NameServerStarter
+
+__all__ = [
+    "NAMESERVER_NAME",
+    "NS_SYSCMD_LOCATION",
+    "NS_SYSCMD_SHUTDOWN",
+    "BCReqValidator",
+    "BroadcastServer",
+    "NameEvent",
+    "NameServer",
+    "NameServerLocator",
+    "NameServerProxy",
+    "NameServerStarter",
+    "NameSpaceSystemMeta",
+    "NameView",
+    "PersistentNameServer",
+]
