@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import gevent
 from greenlet import getcurrent
 
-from gpyro.errors import ConnectionDeniedError, ProtocolError, TimeoutError
+from gpyro.errors import ConnectionDeniedError, NamingError, ProtocolError, TimeoutError
 from gpyro.net.hub import hub_state
 
 if TYPE_CHECKING:
@@ -44,14 +44,14 @@ class PYROAdapter:
         """
         self._proxy._release()
         self._hear_of_losses()
-        last: ProtocolError | None = None
+        last: ProtocolError | NamingError | None = None
         for left in range(tries - 1, -1, -1):
             try:
                 self._proxy._remote.connect(self._deadline())
                 return
             except ConnectionDeniedError:
                 raise
-            except ProtocolError as error:
+            except (ProtocolError, NamingError) as error:
                 last = error
             if left:
                 gevent.sleep(wait)

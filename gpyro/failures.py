@@ -93,6 +93,8 @@ def _explain(call: Call, entry: ObjectEntry | None, error: BaseException) -> tup
         return Kind.ERROR, call.session.failure or b""
     if isinstance(error, KeyboardInterrupt):
         channel.state.interrupt(error)
+    if entry is not None and isinstance(error, getattr(type(entry.obj), "_pyro_answers", ())):
+        return Kind.ERROR, channel.serializer.encode_error(error, [])
     failure = error
     if isinstance(failure, Unsendable):
         error = failure.args[0]

@@ -9,7 +9,7 @@ from typing import Any, Final
 import gevent
 from gevent.event import AsyncResult
 
-from gpyro.context import deadline
+from gpyro.context import deadline, time_left
 from gpyro.discovery import EVERYWHERE, LOCATION, SHUTDOWN, ask_everybody, read_uri_file
 from gpyro.errors import ConnectionDeniedError, NamingError, PyroError, URIError
 from gpyro.logs import Log
@@ -188,7 +188,8 @@ class _Search:
         result: AsyncResult[NameServerProxy | None] = AsyncResult()
         settings = self._settings
         endless = settings.PYRO_BC_RETRIES < 0 or settings.PYRO_BC_TIMEOUT < 0
-        seconds = FOREVER if endless else patience()
+        left = time_left()
+        seconds = min(FOREVER if endless else patience(), FOREVER if left is None else left)
         running = [gevent.spawn(way, result, seconds, *arguments) for way, arguments in ways]
 
         def end() -> None:

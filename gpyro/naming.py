@@ -5,6 +5,7 @@ from __future__ import annotations
 from gpyro.constants import NAMESERVER_NAME
 from gpyro.discovery import BCReqValidator, BroadcastServer
 from gpyro.locator import NS_SYSCMD_LOCATION, NS_SYSCMD_SHUTDOWN, NameServerLocator
+from gpyro.name_cache import identify_for_names
 from gpyro.name_view import NameView
 from gpyro.namespace import NameEvent, NameSpaceSystemMeta
 from gpyro.naming_proxy import NameServerProxy
@@ -25,4 +26,5 @@ __all__ = [
     "NameSpaceSystemMeta",
     "NameView",
     "PersistentNameServer",
+    "identify_for_names",
 ]

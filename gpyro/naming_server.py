@@ -16,7 +16,7 @@ import gevent
 from gevent.event import Event
 
 from gpyro import uri as uris
-from gpyro.errors import CompactedError, NamingError, StoreError, URIError
+from gpyro.errors import CompactedError, LeaseLostError, NamingError, StoreError, URIError
 from gpyro.exposure import expose
 from gpyro.names import full_name, shown
 from gpyro.namespace import OBJECT, NameSpace, NameSpaceSystemMeta
@@ -104,6 +104,9 @@ class NameServer(ObjBase):
         space: the rules, over the store.
         keep_running: whether requests to shut down are denied.
     """
+
+    # What is said to those who ask, and no news for the log.
+    _pyro_answers = (NamingError, LeaseLostError, CompactedError)
 
     def __init__(self, role: object = None, identification: object = None, *, store: Store | None = None) -> None:
         """Nothing is open yet.

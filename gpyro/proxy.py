@@ -218,7 +218,7 @@ class DynamicProxy:
 def _identity(proxy: DynamicProxy) -> Hashable:
     """What a proxy is equal by, which a call does not change: the id, or where it asks for the name."""
     uri = proxy._remote.made_for
-    return uri.objectID if uri.protocol == "PYRO" else (uri.address, uri.port, uri.objectID)
+    return uri.objectID if uri.protocol == "PYRO" else str(uri)
 
 
 class DynamicProxyWithAttrs(DynamicProxy):

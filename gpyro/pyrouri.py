@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from typing import TYPE_CHECKING, Any
 
-from gpyro import uri
+from gpyro import names, uri
 from gpyro.errors import NamingError, URIError
 from gpyro.settings import config
 
@@ -21,10 +21,11 @@ class PyroURI:
     """Where an object is. A proxy takes a copy, so one URI can make many.
 
     Attributes:
-        protocol: ``PYRO``, ``PYROLOC``, ...
-        address: host, or ``./u:`` and the path of a Unix socket.
-        port: TCP port; 0 for a Unix socket.
-        objectID: the object's id; for PYROLOC the name it was connected under.
+        protocol: ``PYRO``, ``PYROLOC`` or ``PYRONAME``.
+        address: host, or ``./u:`` and the path of a Unix socket; for PYRONAME that of the name server, or nothing.
+        port: TCP port; 0 for a Unix socket, and for PYRONAME where none was given.
+        objectID: the object's id; for PYROLOC the name it was connected under, for PYRONAME the one it is registered
+            under.
     """
 
     def __init__(self, host: str | PyroURI, objectID: str | int = 0, port: int = 0, prtcol: str = "PYRO") -> None:
@@ -64,17 +65,19 @@ class PyroURI:
 
         Raises:
             URIError: it is malformed.
-            NamingError: it needs a name server.
+            NamingError: the name of a PYRONAME URI is none.
         """
         self._take(uri.parse(text))
 
     def _take(self, parsed: uri.ParsedURI) -> None:
-        if parsed.protocol == "PYRONAME":
-            raise NamingError("PYRONAME URIs need a name server, which this version does not have", parsed.objectID)
-        if parsed.protocol not in ("PYRO", "PYROLOC"):
+        if parsed.protocol not in ("PYRO", "PYROLOC", "PYRONAME"):
             raise URIError(f"unsupported protocol: {parsed.protocol}")
         port = parsed.port
-        if not port and not uri.is_unix(parsed.address):
+        if parsed.protocol == "PYRONAME":
+            wrong = names.fault(parsed.objectID)
+            if wrong:
+                raise NamingError("invalid name", names.shown(parsed.objectID), wrong)
+        elif not port and not uri.is_unix(parsed.address):
             port = config.PYRO_PORT
         self._set(parsed.protocol, parsed.address, port, parsed.objectID)
 

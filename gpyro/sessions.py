@@ -18,6 +18,7 @@ from gpyro.errors import (
     ConnectionDeniedError,
     ConnectionLostError,
     MaybeExecutedError,
+    NamingError,
     NotSentError,
     TimeoutError,
 )
@@ -78,11 +79,15 @@ class ClientSession:
 
 
 class _Given(NamedTuple):
-    """An identification and the address that it is for."""
+    """An identification and the place that it is for."""
 
-    address: str
-    port: int
+    place: tuple[str, int, str]
     identification: Identification
+
+
+def _place(uri: PyroURI) -> tuple[str, int, str]:
+    """What an identification is for: a daemon, or what a name stands for, wherever that is."""
+    return uri.address, uri.port, uri.objectID if uri.protocol == "PYRONAME" else ""
 
 
 class _Line(Turnstile):
@@ -100,7 +105,7 @@ class Sessions:
     """A client's sessions with one remote object, one for each thread. They end when the last that has them is gone.
 
     Attributes:
-        uri: where the object is; of a PYROLOC URI, once it was asked for, the PYRO URI.
+        uri: where the object is; of a PYROLOC or PYRONAME URI, once it was asked for, the PYRO URI.
         made_for: the URI as it was given, which stays: a name is asked for again with each new session.
         settings: the configuration, as it was when the proxy was made.
         timeout: seconds for a whole call, or None.
@@ -192,14 +197,16 @@ class Sessions:
                 del self._lines[thread]
 
     def _too_late(self) -> TimeoutError:
-        return TimeoutError(f"the deadline passed while connecting to {self._destination()}", "connecting")
-
-    def _destination(self) -> Destination:
         uri = self.made_for
+        where = uri if uri.protocol == "PYRONAME" else self._destination(uri, uri)
+        return TimeoutError(f"the deadline passed while connecting to {where}", "connecting")
+
+    def _destination(self, uri: PyroURI, made_for: PyroURI) -> Destination:
+        """How to connect to where an object is; `made_for` is the URI that this was found by."""
         judge = None if self.validator is None else ServersJudge(self.validator)
         given = self.given
         # Whatever other threads do to the proxy meanwhile, it goes to no other address.
-        fits = given is not None and (given.address, given.port) == (uri.address, uri.port)
+        fits = given is not None and given.place == _place(made_for)
         credentials = given.identification if given is not None and fits else None
         return Destination(uri.address, uri.port, credentials, self.private, self.settings, judge)
 
@@ -214,17 +221,17 @@ class Sessions:
         reason = ""
         for _ in range(MAX_BEGINS):
             generation = self.generation
-            channel = table.channel(self._destination(), deadline)
-            object_id = self.made_for.objectID
-            if self.made_for.protocol == "PYROLOC":
+            target, channel = self._reach(table, deadline)
+            object_id = target.objectID
+            if target.protocol == "PYROLOC":
                 object_id = self._locate(channel, object_id, deadline)
             if generation != self.generation:
                 reason = "the proxy was changed while it connected"
             elif not channel.usable:
                 reason = channel.reason
             else:
-                if self.made_for.protocol == "PYROLOC":
-                    self.uri.init(self.made_for.address, object_id, self.made_for.port, "PYRO")
+                if self.made_for.protocol != "PYRO":
+                    self.uri.init(target.address, object_id, target.port, "PYRO")
                 return ClientSession(channel, channel.open_session(object_id.encode("ascii")))
         raise ConnectionLostError(f"connection lost: {reason}")
 
@@ -236,6 +243,25 @@ class Sessions:
             raise
         except NotSentError as error:
             raise ConnectionLostError(*error.args) from error.__cause__
+        except NamingError as error:  # as while its server restarts
+            raise ConnectionLostError(f"connection lost, and now {error}") from error
+
+    def _reach(self, table: ChannelTable, deadline: float | None) -> tuple[PyroURI, Channel]:
+        """Where the object is, by id or by its name there, and a channel to that daemon."""
+        made_for = self.made_for
+        if made_for.protocol != "PYRONAME":
+            return made_for, table.channel(self._destination(made_for, made_for), deadline)
+        from gpyro.name_cache import find_name  # which stands on proxies itself
+
+        last = self.uri.clone() if self.uri.protocol == "PYRO" else None
+        found = find_name(made_for, last, last is not None, deadline)
+        try:
+            return found, table.channel(self._destination(found, made_for), deadline)
+        except NotSentError:
+            anew = find_name(made_for, found, True, deadline)
+            if anew == found:
+                raise
+            return anew, table.channel(self._destination(anew, made_for), deadline)
 
     def _locate(self, channel: Channel, name: str, deadline: float | None) -> str:
         """Ask the daemon for the id of the object that has this name."""
@@ -262,7 +288,7 @@ class Sessions:
         before, given = self.made_for, self.given
         self.uri, self.made_for = uri, uri.clone()
         self.release()
-        if given is not None and (uri.address, uri.port) != (given.address, given.port):
+        if given is not None and _place(uri) != given.place:
             if self.given is given:
                 self.given = None
             log.warning("the identification given for %s is not used for %s; give it again", before, uri)
@@ -271,7 +297,7 @@ class Sessions:
         """Say who connects; sessions that are open end. Raises as `Identification.of`."""
         uri = self.made_for
         made = None if identification is None else Identification.of(identification)
-        self.given = None if made is None else _Given(uri.address, uri.port, made)
+        self.given = None if made is None else _Given(_place(uri), made)
         self.release()
 
     def judge_by(self, validator: DefaultConnValidator | None) -> None:

@@ -201,8 +201,16 @@ def test_errors_in_parts():
 def test_schemes_that_need_what_is_not_there_say_so():
     with pytest.raises(PyroError, match="PYROSSL"):
         PyroURI("PYROSSL://host:1/id")
-    with pytest.raises((NamingError, URIError), match="name server"):
-        PyroURI("PYRONAME://name")
+
+
+def test_pyroname_is_kept_as_it_is_given():
+    for text in ("PYRONAME://name", "PYRONAME://:a.b", "PYRONAME://host:9091/:a/b", "PYRONAME://[::1]/a"):
+        uri = PyroURI(text)
+        assert (uri.protocol, str(uri), str(uri.clone()), PyroURI(str(uri))) == ("PYRONAME", text, text, uri)
+    assert PyroURI("PYRONAME://name").port == 0
+    with pytest.raises(NamingError) as caught:
+        PyroURI("PYRONAME://a..b")
+    assert caught.value.args[:2] == ("invalid name", "a..b")
 
 
 def test_pyroloc_finds_an_object_by_its_connect_name():

@@ -12,7 +12,6 @@ from collections.abc import Callable, Sequence
 from time import monotonic
 from typing import Any, NoReturn
 
-from gevent import get_hub
 from gevent._hub_local import get_hub_if_exists
 from gevent.event import AsyncResult, Event
 
@@ -129,7 +128,7 @@ class EmbeddedStore(Store):
         if self._hub is not None:
             self._check()
             return
-        self._hub, self._process = get_hub(), os.getpid()
+        self._hub, self._process = hub_state().hub, os.getpid()
         self._busy, self._failed = "being opened", ""
         try:
             self._identity, self._table, leases = self._begin()
