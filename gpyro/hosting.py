@@ -78,6 +78,7 @@ class ObjectHost:
         self._ids: dict[int, str] = {}
         self._changing = _make_lock()
         self._registry: Registrations | None = None
+        self._registries: list[Registrations] = []
         self._registered: dict[str, tuple[Registrations, str]] = {}  # by id: where, and under which name
         self._reaper = Reaper(self, self._dispatcher)
         self._add(INTERNAL_DAEMON_GUID, "__daemon__", DaemonServant(self._dispatcher))
@@ -99,16 +100,19 @@ class ObjectHost:
         if NS is not None and not all(hasattr(type(NS), name) for name in ("fullName", "enrol", "keep")):
             raise TypeError(f"a name server is a NameServerProxy, as NameServerLocator().getNS() gives, not {NS!r}")
         if NS is None or self._registry is None or self._registry.ns is not NS:
-            self._registry = None if NS is None else Registrations(NS, self.settings.PYRO_NS_LEASE)
+            self._registry = None if NS is None else self._registry_at(NS)
+
+    def _registry_at(self, ns: NameRegistry) -> Registrations:
+        for known in self._registries:
+            if known.ns is ns:
+                return known
+        made = Registrations(ns, self.settings.PYRO_NS_LEASE)
+        self._registries.append(made)
+        return made
 
     def getNameServer(self) -> Any:
         """What `useNameServer` was given; None at first."""
         return None if self._registry is None else self._registry.ns
-
-    def _registries(self) -> set[Registrations]:
-        """All name servers that know something of this daemon."""
-        found = {registry for registry, _ in list(self._registered.values())}
-        return found if self._registry is None else {*found, self._registry}
 
     # Objects
 

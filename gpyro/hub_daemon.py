@@ -209,7 +209,7 @@ class Daemon(ObjectHost):
                 self._listener.start(state)
             self._reaper.start(state)
             watch_for_blocking(state, self.settings.PYRO_MAX_BLOCKING)
-            for registry in self._registries():
+            for registry in self._registries:
                 registry.run(state)
         elif self._state is not state:
             raise DaemonError("the daemon runs in another thread")
@@ -312,7 +312,7 @@ class Daemon(ObjectHost):
                     if guid != INTERNAL_DAEMON_GUID:
                         self._forget(guid)
             if state is not None and not state.closed and self._process == os.getpid():
-                for registry in self._registries():
+                for registry in self._registries:
                     state.call_soon(registry.withdraw_soon)
         if state is None or self._process != os.getpid():
             self.closedown()
@@ -355,7 +355,7 @@ class Daemon(ObjectHost):
             return
         self._stopping = stopped = Event()
         try:
-            for registry in self._registries():
+            for registry in self._registries:
                 registry.end()
             self._listener.stop_accepting()
             self._dispatcher.draining = True
@@ -408,12 +408,12 @@ class Daemon(ObjectHost):
         """Of a daemon that no loop runs, or runs any more."""
         hub = get_hub_if_exists()
         if hub is None or getcurrent() is not hub:
-            for registry in self._registries():
+            for registry in self._registries:
                 registry.end()
 
     def _let_go(self) -> None:
         """On the hub's thread."""
-        for registry in self._registries():
+        for registry in self._registries:
             registry.end_soon()
         self._listener.close()
         if self._rounds is not None:
@@ -438,7 +438,7 @@ class Daemon(ObjectHost):
         elif not self._state.closed:
             listener, rounds = self._listener, self._rounds
             self._state.call_soon(listener.close)
-            for registry in self._registries():
+            for registry in self._registries:
                 self._state.call_soon(registry.end_soon)
             if rounds is not None:
                 self._state.call_soon(rounds.close)

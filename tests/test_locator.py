@@ -52,14 +52,14 @@ def test_one_host_is_asked_where_one_is_given():
         config.PYRO_NS_URIFILE = "elsewhere"
         assert NameServerLocator().detectNS("127.0.0.2") == starter.uri
         assert NameServerLocator().detectNS("127.0.0.2", config.PYRO_NS_PORT) == starter.uri
-        with pytest.raises(NamingError, match="could not find NameServer on host 127.0.0.3: connection failed"):
+        with pytest.raises(NamingError, match=r"could not find NameServer on host 127.0.0.3: connection failed"):
             NameServerLocator().getNS("127.0.0.3")
         with pytest.raises(NotSentError, match="connection failed"):
             NameServerLocator().getNS("127.0.0.3", config.PYRO_NS_PORT)
         config.PYRO_NS_HOSTNAME = "127.0.0.2"
         assert NameServerLocator().detectNS() == starter.uri
         config.PYRO_NS_HOSTNAME = "127.0.0.3"
-        with pytest.raises(NamingError, match="on host 127.0.0.3"):
+        with pytest.raises(NamingError, match=r"on host 127.0.0.3"):
             NameServerLocator().getNS()
 
 
@@ -75,7 +75,7 @@ def test_where_there_is_none_the_error_tells_what_was_tried():
     assert f"localhost:{config.PYRO_NS_PORT}: connection failed" in text
     assert f"a broadcast to {BROADCAST}:{config.PYRO_NS_BC_PORT}: no answer" in text
     assert "nofile: No such file" in text
-    with pytest.raises(PyroError, match="^Name Server not responding: a broadcast to") as other:
+    with pytest.raises(PyroError, match=r"^Name Server not responding: a broadcast to") as other:
         NameServerLocator().getNS(port=free_port(socket.SOCK_DGRAM))
     assert type(other.value) is PyroError
     assert config.snapshot() is before
@@ -87,7 +87,7 @@ def test_a_daemon_that_is_no_name_server_is_passed_over():
 
     with serving(Thing(), port=config.PYRO_NS_PORT), name_server(nsport=0) as starter:
         assert NameServerLocator().detectNS() == starter.uri
-        with pytest.raises(NamingError, match="on host 127.0.0.1: no object found by this name"):
+        with pytest.raises(NamingError, match=r"on host 127.0.0.1: no object found by this name"):
             NameServerLocator().getNS("127.0.0.1")
 
 

@@ -219,7 +219,7 @@ def test_a_persistent_server_keeps_names_in_a_folder_of_its_own(tmp_path):
         ns.register("a", URI)
         lease, identity = ns.grant(30)
         ns.enrol("b", OTHER, lease)
-        with pytest.raises(StoreError, match="another process|open"):
+        with pytest.raises(StoreError, match=r"another process|open"):
             PersistentNameServer("deep/folder").open()
     assert (tmp_path / "deep" / "folder" / "names.db").exists()
     with name_server(persistent=1, dbdir="deep/folder") as starter:
