@@ -120,7 +120,7 @@ class _Directory:
         self._state = state
         self._address, self._port = address, port
         self._ns: NameServerProxy | None = None
-        self._known: dict[str, str] = {}
+        self._known: dict[str, str] = {}  # URIs by name; empty for one that is gone, and may come back
         self._used: dict[str, float] = {}
         self._asking: dict[str, AsyncResult[str | Exception]] = {}
         self._followed: dict[str, str] = {}
@@ -186,8 +186,8 @@ class _Directory:
             answer.set(outcome)
         if isinstance(outcome, str):
             self._keep(name, outcome)
-        elif isinstance(outcome, NamingError):
-            self._known.pop(name, None)
+        elif isinstance(outcome, NamingError) and name in self._known:
+            self._known[name] = ""
 
     def _look_up_now(self, name: str, patient: bool) -> str:
         ns = self._ns
@@ -262,10 +262,8 @@ class _Directory:
                 gevent.sleep(AWAY)
                 continue
             for name, uri in different.items():
-                if uri is None:
-                    self._known.pop(name, None)
-                elif name in self._known:
-                    self._known[name] = uri
+                if name in self._known:
+                    self._known[name] = uri or ""
 
     def close(self) -> None:
         """Forget everything."""
