@@ -66,7 +66,7 @@ def test_a_name_leads_to_its_object():
             proxy = core.getProxyForURI(text)
             assert str(proxy.URI) == text
             assert proxy.work() == "done"
-            assert proxy.URI == uri
+            assert uri == proxy.URI
             assert proxy == core.getProxyForURI(text)
         assert core.getProxyForURI("PYRONAME://thing") != core.getProxyForURI("PYRONAME://:Default.thing")
         assert core.getAttrProxyForURI("PYRONAME://127.0.0.1/thing").answer == "done"
@@ -84,7 +84,7 @@ def test_what_is_not_there_is_told_by_the_call():
             core.getProxyForURI("PYRONAME://lost").work()
     with pytest.raises(NamingError, match="could not find NameServer; tried"):
         core.getProxyForURI("PYRONAME://thing").work()
-    with pytest.raises((NamingError, ProtocolError), match="127.0.0.3"):
+    with pytest.raises((NamingError, ProtocolError), match=r"127\.0\.0\.3"):
         core.getProxyForURI("PYRONAME://127.0.0.3/thing").work()
 
 

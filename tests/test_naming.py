@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import os
 import random
+import re
 import signal
 import time
 
 import gevent
 import pytest
 
-from gpyro import config, core
+from gpyro import config, core, naming
 from gpyro.errors import NamingError, ProtocolError
 from gpyro.naming import NameServerLocator, NameServerProxy
 from tests.naming import configured, environment, name_server, proxy_of
@@ -79,10 +80,8 @@ def locate():
 
 
 def test_names_are_those_of_pyro_3():
-    from gpyro import naming
-
-    for name in """NameServer PersistentNameServer NameServerStarter NameServerLocator NameServerProxy BroadcastServer
-            BCReqValidator NameSpaceSystemMeta NS_SYSCMD_LOCATION NS_SYSCMD_SHUTDOWN""".split():
+    wanted = "NameServer PersistentNameServer NameServerStarter NameServerLocator NameServerProxy BroadcastServer"
+    for name in f"{wanted} BCReqValidator NameSpaceSystemMeta NS_SYSCMD_LOCATION NS_SYSCMD_SHUTDOWN".split():
         assert hasattr(naming, name)
     assert (naming.NS_SYSCMD_LOCATION, naming.NS_SYSCMD_SHUTDOWN) == ("location", "shutdown")
 
@@ -103,7 +102,6 @@ def test_a_kill_in_the_middle_of_registrations_loses_nothing_acknowledged(items)
             assert not missing
             unexpected = {name.removeprefix(":Default.") for name in there} - set(acknowledged) - given_up
             assert unexpected == {":Pyro.NameServer"}
-            begun_count = len(acknowledged)
 
             def register(ns=ns):
                 with contextlib.suppress(ProtocolError):
@@ -115,7 +113,8 @@ def test_a_kill_in_the_middle_of_registrations_loses_nothing_acknowledged(items)
                         acknowledged[name] = uri
 
             registering = [gevent.spawn(register) for _ in range(callers)]
-            eventually(lambda wanted=begun_count + chance.randrange(20, 300): len(acknowledged) >= wanted)
+            enough = len(acknowledged) + chance.randrange(20, 300)
+            eventually(lambda enough=enough: len(acknowledged) >= enough)
             server.kill()
             gevent.joinall(registering, timeout=30, raise_error=True)
     assert len(acknowledged) > 20 * rounds
@@ -212,8 +211,6 @@ def test_servers_on_two_hosts_of_one_segment(items):
 
 
 def test_the_document_s_example(items):
-    import re
-
     server, client = re.findall(r"```python\n(# .*?)```", (ROOT / "docs/naming.md").read_text(), re.DOTALL)[:2]
     with running_name_server(items, 0):
         with program(server, environment={**items, "GPYRO_PORT": "0"}) as serving:

@@ -64,7 +64,7 @@ def test_it_finds_the_name_server_again_where_it_was():
     gevent.sleep(0.05)
     with name_server() as again:
         assert calling.get(timeout=10) == [("NameServer", 1)]
-        assert ns.URI == again.uri
+        assert again.uri == ns.URI
 
 
 def test_it_finds_the_name_server_again_where_it_went():

@@ -24,6 +24,16 @@ CHECKLIST = {
         "porting/daemons::publishhost_is_what_uris_say",
     ),
     "warning without name server": ("porting/start::a_server_and_a_client_that_say_what_they_are",),
+    "useNameServer": ("registrations::objects_are_registered_while_they_are_connected",),
+    "connectPersistent": ("registrations::persistent_names_stay_and_keep_their_id",),
+    "NameServerLocator().getNS()": ("locator::the_local_name_server_is_found_at_its_port",),
+    "hierarchical names, resolve, unregister": ("naming_server::every_documented_operation_through_the_network",),
+    "PYRONAME URIs": ("name_cache::a_name_leads_to_its_object",),
+    "start output of the name server, URI file": ("starter::what_it_prints_from_start_to_end",),
+    "broadcast discovery": (
+        "discovery::a_broadcast_is_answered",
+        "locator::one_at_another_port_is_found_by_a_broadcast",
+    ),
     "ObjBase in three patterns, delegateTo": ("porting/objects::hello_world_in_its_three_patterns",),
     "SynchronizedObjBase": ("porting/objects::calls_of_synchronized_objects_never_overlap",),
     "CallbackObjBase": (
@@ -266,6 +276,47 @@ DIFFERENCES = {
     "`shutdown`": ("porting/differences::shutdown_lets_running_calls_end_and_begins_no_new_ones",),
     "unknown objects": ("porting/differences::an_unknown_object_costs_nobody_the_connection",),
     "the named object without name server": ("porting/start::a_server_and_a_client_that_say_what_they_are",),
+    "names of servers that crash": (
+        "naming::names_of_killed_servers_go_and_those_of_living_ones_stay",
+        "naming::a_server_that_comes_back_after_a_crash_has_its_name_at_once",
+    ),
+    "names of servers that end": (
+        "naming::names_of_killed_servers_go_and_those_of_living_ones_stay",
+        "registrations::objects_are_registered_while_they_are_connected",
+        "registrations::shutdown_with_true_withdraws_at_once_what_does_not_last",
+    ),
+    "daemons whose loop does not run": ("naming::names_of_killed_servers_go_and_those_of_living_ones_stay",),
+    "another name for an object": ("registrations::another_name_takes_the_place_of_the_first",),
+    "`disconnect` when the name is gone already": ("registrations::an_operators_removal_stands",),
+    "`PYRONAME` URIs": (
+        "name_cache::a_name_leads_to_its_object",
+        "name_cache::a_server_that_restarts_elsewhere_is_found_again",
+    ),
+    "`NS.resolve` by a plain proxy": ("naming_server::names_of_raw_clients_are_checked_and_made_absolute",),
+    "calls repeated by `NameServerProxy`": ("naming_proxy::only_what_may_run_twice_is_repeated",),
+    "the search for a name server": (
+        "locator::the_local_name_server_is_found_at_its_port",
+        "locator::one_at_another_port_is_found_by_the_file",
+        "locator::one_at_another_port_is_found_by_a_broadcast",
+        "locator::where_there_is_none_the_error_tells_what_was_tried",
+    ),
+    "strangers who answer a broadcast": ("locator::only_who_knows_the_passphrase_is_believed",),
+    "names that are none": ("naming_server::names_of_raw_clients_are_checked_and_made_absolute",),
+    "metadata": ("naming_server::every_documented_operation_through_the_network",),
+    "addresses": (
+        "naming_server::an_address_that_leads_each_machine_to_itself_is_refused_from_others",
+        "registrations::a_loopback_address_is_refused_by_a_remote_name_server",
+    ),
+    "pairs of name servers": ("naming_server::pairs_are_refused", "starter::roles_of_pairs_are_refused"),
+    "the persistent database": (
+        "naming_server::a_persistent_server_keeps_names_in_a_folder_of_its_own",
+        "naming::a_kill_in_the_middle_of_registrations_loses_nothing_acknowledged",
+    ),
+    "exceptions in the loop of the name server": (
+        "discovery::a_validator_that_fails_does_not_end_the_server",
+        "discovery::garbage_is_not_answered",
+    ),
+    "shutdown by broadcast": ("starter::passphrases", "discovery::the_requests"),
     "order of one-way calls": ("porting/oneway::those_of_a_program_that_ends_at_once_arrive_in_their_order",),
     "number of one-way calls": ("dispatch_bounds::calls_of_one_way_methods_are_bounded",),
     "storage of one-way calls": ("porting/oneway::they_see_the_storage_and_the_caller_of_their_session",),
@@ -329,7 +380,10 @@ DIFFERENCES = {
     "a gpyro error that a method lets out": ("dispatch::a_verdict_that_a_method_lets_out_is_none_for_its_caller",),
     "a value that cannot travel": ("porting/failures::classes_of_arguments_are_registered_on_both_sides",),
     "a malformed URI": ("porting/proxies::malformed_uris",),
-    "`PYRONAME`": ("porting/proxies::malformed_uris",),
+    "`PYRONAME`, and the name is not there": (
+        "name_cache::what_is_not_there_is_told_by_the_call",
+        "name_cache::a_server_that_restarts_elsewhere_is_found_again",
+    ),
 }
 """The rows of the tables in docs/porting.md."""
 

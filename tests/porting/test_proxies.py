@@ -119,7 +119,7 @@ def test_every_form_of_uri_and_every_way_to_a_proxy():
         ("PYRO:/host/id", "URIError"),
         ("PYROLOC://host", "URIError"),
         ("HTTP://host:1/id", "URIError"),
-        ("PYRONAME://name", "NamingError"),
+        ("PYRONAME://a..name", "NamingError"),
         ("host", "URIError"),
     ],
 )
