@@ -79,7 +79,7 @@ class ObjectHost:
         self._changing = _make_lock()
         self._registry: Registrations | None = None
         self._registries: list[Registrations] = []
-        self._registered: dict[str, tuple[Registrations, str]] = {}  # by id: where, and under which name
+        self._registered: dict[str, tuple[Registrations, str]] = {}  # by id: where, and under which absolute name
         self._reaper = Reaper(self, self._dispatcher)
         self._add(INTERNAL_DAEMON_GUID, "__daemon__", DaemonServant(self._dispatcher))
 
@@ -106,7 +106,7 @@ class ObjectHost:
         for known in self._registries:
             if known.ns is ns:
                 return known
-        made = Registrations(ns, self.settings.PYRO_NS_LEASE)
+        made = Registrations(ns, self.settings.PYRO_NS_LEASE, self._dispatcher.entries.__contains__)
         self._registries.append(made)
         return made
 
@@ -224,18 +224,18 @@ class ObjectHost:
             with self._changing:
                 guid = self._free_id(obj, name, wanted)
             uri = str(self._uri(guid))
-            registry.enter(name, uri, listing.lasting, listing.replacing)
+            full = registry.enter(name, uri, listing.lasting, listing.replacing)
             try:
                 with self._changing:
                     if self._free_id(obj, name, guid) != guid:
                         raise DaemonError(f"{obj!r} was connected by somebody else meanwhile")
                     self._take_up(obj, guid, name, add)
             except BaseException:
-                registry.give_back(name, uri)
+                registry.give_back(full, uri)
                 raise
-            if self._registered.get(guid) != (registry, name):
+            if self._registered.get(guid) != (registry, full):
                 self._leave_before(guid)
-            self._registered[guid] = registry, name
+            self._registered[guid] = registry, full
             if self._state is not None:
                 registry.run(self._state)
         if name is not None and registry is None and listing.warns:

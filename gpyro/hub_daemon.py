@@ -311,6 +311,7 @@ class Daemon(ObjectHost):
                 with contextlib.suppress(KeyError):  # disconnected by somebody else meanwhile
                     if guid != INTERNAL_DAEMON_GUID:
                         self._forget(guid)
+            self._registered.clear()
             if state is not None and not state.closed and self._process == os.getpid():
                 for registry in self._registries:
                     state.call_soon(registry.withdraw_soon)

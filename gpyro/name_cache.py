@@ -11,13 +11,12 @@ from typing import Any, Final
 import gevent
 from gevent.event import AsyncResult
 
-from gpyro.constants import NAMESERVER_NAME
 from gpyro.context import deadline as within
 from gpyro.errors import ConnectionDeniedError, NamingError, NotSentError, PyroError, TimeoutError
 from gpyro.locator import NameServerLocator
 from gpyro.logs import log
 from gpyro.names import full_name
-from gpyro.naming_proxy import NameServerProxy, patience
+from gpyro.naming_proxy import NameServerProxy, is_elsewhere, patience
 from gpyro.net.hub import HubState, hub_state, limit
 from gpyro.pyrouri import PyroURI
 from gpyro.settings import config
@@ -199,7 +198,7 @@ class _Directory:
             with within(config.PYRO_CONNECT_TIMEOUT):
                 return str(ns._proxy._remote.call("resolve", name))
         except NamingError as error:
-            if error.args[1:2] != (NAMESERVER_NAME,):
+            if not is_elsewhere(error):
                 raise
             reason: PyroError = error
         except PyroError as error:

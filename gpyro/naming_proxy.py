@@ -41,6 +41,11 @@ def patience() -> float:
     return float((1 + settings.PYRO_BC_RETRIES) * settings.PYRO_BC_TIMEOUT)
 
 
+def is_elsewhere(error: NamingError) -> bool:
+    """Whether it says that a daemon has no name server: another one took its port, or this one is not ready yet."""
+    return error.args[:2] == ("no object found by this name", NAMESERVER_NAME)
+
+
 class NameServerProxy:
     """A name server. Relative names are made absolute here, by this process's PYRO_NS_DEFAULTGROUP.
 
@@ -265,20 +270,15 @@ class NameServerProxy:
         while True:
             try:
                 return self._proxy._remote.call(method, *arguments)
-            except MaybeExecutedError:
-                if not repeatable:
+            except (NotSentError, CallRefusedError, MaybeExecutedError, NamingError) as error:
+                if isinstance(error, MaybeExecutedError) and not repeatable:
                     raise
-                lost: PyroError | None = None
-            except (NotSentError, CallRefusedError) as error:
-                lost = error
-            except NamingError as error:
-                if error.args[1:2] != (NAMESERVER_NAME,) or method == "unregister":
+                if isinstance(error, NamingError) and not is_elsewhere(error):
                     raise
-                lost = error  # another daemon took its port, or this one is not ready yet
-            if until is None:
-                until = monotonic() + patience()
-            elif lost is not None and monotonic() >= until:
-                raise lost
+                if until is None:
+                    until = monotonic() + patience()
+                elif monotonic() >= until:
+                    raise
             self._find_again()
 
     def _find_again(self) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from time import monotonic
 from typing import Any, Final, Protocol
 
@@ -37,6 +37,12 @@ PROBE: Final = 1.0
 
 LAST_WORDS: Final = 1.0
 """Seconds that a daemon which ends takes at most for withdrawing its names; else they end with their lease."""
+
+AT_ONCE: Final = 32
+"""Names that are registered again at the same time, so that they are saved together."""
+
+MARKED_AT_ONCE: Final = 500
+"""Names in one note that their server was heard of."""
 
 _SLACK: Final = 2.0
 _LONGEST_PAUSE: Final = 1.0
@@ -84,9 +90,16 @@ class Registrations:
         ns: the name server.
     """
 
-    def __init__(self, ns: NameRegistry, seconds: float) -> None:
-        """Nothing is registered yet. `seconds` is what a lease lasts."""
+    def __init__(self, ns: NameRegistry, seconds: float, knows: Callable[[str], bool]) -> None:
+        """Nothing is registered yet.
+
+        Args:
+            ns: the name server.
+            seconds: what a lease lasts.
+            knows: tells whether the daemon has an object with this id.
+        """
         self.ns = ns
+        self._knows = knows
         self._seconds = seconds
         self._names: dict[str, _Registration] = {}
         self._unwanted: dict[str, str] = {}  # what may be registered and should not be: URIs by name
@@ -100,7 +113,7 @@ class Registrations:
 
     # Names come and go
 
-    def enter(self, name: str, uri: str, lasting: bool = False, replacing: str = "") -> None:
+    def enter(self, name: str, uri: str, lasting: bool = False, replacing: str = "") -> str:
         """Register an object. When this raises, it is not, or will be withdrawn as soon as that is possible.
 
         Args:
@@ -108,6 +121,9 @@ class Registrations:
             uri: of the object.
             lasting: whether it stays when the daemon is gone.
             replacing: the URI that the name may stand for until now.
+
+        Returns:
+            The absolute name.
 
         Raises:
             NamingError: as `NameServerProxy.register`; 'name already exists' not if it is that of an object of this
@@ -130,41 +146,35 @@ class Registrations:
                 self._enrol(registration, gone)
         except BaseException as error:
             self._forget(registration)
-            refused = isinstance(error, NamingError | NotSentError | CallRefusedError | SerializationError)
-            if before is not None and before.uri == uri:
-                self._names[full] = before  # the same object again
-            elif not refused:
+            if before is not None:  # the same object again; another one's name it cannot have got
+                self._names[full] = before
+            elif not isinstance(error, NamingError | NotSentError | CallRefusedError | SerializationError):
                 self._unwanted[full] = uri
             raise
         self._unwanted.pop(full, None)
+        return full
 
     def leave(self, name: str, uri: str) -> None:
-        """Withdraw an object. When this raises, it stays registered, or cannot be withdrawn yet.
+        """Withdraw an object by its absolute name. When this raises, it stays registered.
 
         Raises:
             ProtocolError, StoreError: as `enter`.
         """
-        full = self._name_of(name, uri)
-        registration = self._names.pop(full, None)
+        registration = self._names.pop(name, None)
         try:
-            self.ns.withdraw(full, uri)
+            self.ns.withdraw(name, uri)
         except BaseException:
             if registration is not None:
-                self._names.setdefault(full, registration)
+                self._names.setdefault(name, registration)
             raise
 
     def give_back(self, name: str, uri: str) -> None:
-        """Withdraw an object as soon as that is possible."""
-        full = self._name_of(name, uri)
-        self._names.pop(full, None)
-        self._unwanted[full] = uri
-
-    def _name_of(self, name: str, uri: str) -> str:
-        """The absolute name, also if the default group is another one by now."""
-        for registration in list(self._names.values()):
-            if registration.uri == uri and registration.name.endswith(name):
-                return registration.name
-        return self.ns.fullName(name)
+        """Withdraw an object, now or as soon as that is possible."""
+        try:
+            self.leave(name, uri)
+        except (PyroError, OSError):
+            self._names.pop(name, None)
+            self._unwanted[name] = uri
 
     def _forget(self, registration: _Registration) -> None:
         if self._names.get(registration.name) is registration:
@@ -212,7 +222,12 @@ class Registrations:
             before, ours = PyroURI(found[1]), PyroURI(uri)
         except URIError:
             return ""
-        return found[1] if before.address == ours.address and _is_gone(before) else ""
+        if before.address != ours.address:
+            return ""
+        # Its own port may not be served yet.
+        is_own = before.port == ours.port and before.protocol == ours.protocol
+        gone = not self._knows(before.objectID) if is_own else _is_gone(before)
+        return found[1] if gone else ""
 
     # Keeping them
 
@@ -232,8 +247,8 @@ class Registrations:
         while not self._ended and self._process == os.getpid():
             try:
                 with deadline(every + max(_SLACK, every)):
-                    self._mend()
-                    self._identity = self.ns.keep(self._lease, every)
+                    mended = self._mend()
+                    self._identity = self.ns.keep(self._lease, every if mended else 0.0)
                 told = False
             except LeaseLostError:
                 self._lost(self._lease)
@@ -243,41 +258,59 @@ class Registrations:
                     log.warning("the name server at %s cannot be reached, and is tried again: %s", self.ns.URI, error)
                 gevent.sleep(min(every, _LONGEST_PAUSE))
 
-    def _mend(self) -> None:
-        """See that what should be registered is, and what should not be is not."""
-        leased = [one for one in list(self._names.values()) if not one.lasting]
-        if leased:
-            lease = self._some_lease()
-            self._register_again(one for one in leased if one.under != lease)
-        lasting = [one for one in list(self._names.values()) if one.lasting]
-        self._register_again(one for one in lasting if one.under != self._identity)
+    def _mend(self) -> bool:
+        """See that what should be registered is, and what should not be is not; false if there is more to do."""
+        names = list(self._names.values())
+        leased, lasting = [one for one in names if not one.lasting], [one for one in names if one.lasting]
+        lease = self._some_lease() if leased else 0
+        lost = [one for one in leased if one.under != lease]
+        lost += [one for one in lasting if one.under != self._identity]
         for name, uri in list(self._unwanted.items()):
             if name not in self._names:
                 self.ns.withdraw(name, uri)
             self._unwanted.pop(name, None)
         if lasting and monotonic() - self._seen >= SEEN_EVERY:
             self._seen = monotonic()
-            self.ns.mark_seen([one.name for one in lasting])
+            self._mark_seen(lasting)
+        return self._register_again(lost)
 
-    def _register_again(self, lost: Iterable[_Registration]) -> None:
-        for registration in lost:
-            try:
-                self._enrol(registration, make_groups=True)
-            except NamingError as error:
-                if registration.refused != str(error):
-                    registration.refused = str(error)
-                    log.warning("a name is lost that %s had: %s", registration.uri, error)
-            else:
-                registration.refused = ""
-                if self._names.get(registration.name) is not registration:  # it was given up meanwhile
-                    self._unwanted[registration.name] = registration.uri
+    def _register_again(self, lost: list[_Registration]) -> bool:
+        """Register many at a time, though not for so long that the lease would suffer; whether that was all."""
+        until = monotonic() + self._seconds / 6
+
+        def work() -> None:
+            while lost and monotonic() < until:
+                self._register_one_again(lost.pop())
+
+        workers = [gevent.spawn(work) for _ in range(min(len(lost), AT_ONCE))]
+        try:
+            gevent.joinall(workers, raise_error=True)
+        finally:
+            gevent.killall(workers)
+        return not lost
+
+    def _register_one_again(self, registration: _Registration) -> None:
+        try:
+            self._enrol(registration, make_groups=True)
+        except NamingError as error:
+            if registration.refused != str(error):
+                registration.refused = str(error)
+                log.warning("a name is lost that %s had: %s", registration.uri, error)
+        else:
+            registration.refused = ""
+            if self._names.get(registration.name) is not registration:  # it was given up meanwhile
+                self._unwanted[registration.name] = registration.uri
+
+    def _mark_seen(self, lasting: list[_Registration]) -> None:
+        for first in range(0, len(lasting), MARKED_AT_ONCE):
+            self.ns.mark_seen([one.name for one in lasting[first : first + MARKED_AT_ONCE]])
 
     # The end
 
     def withdraw_all(self) -> None:
         """Withdraw all names that live by the lease, as far as that is possible within `LAST_WORDS`. Never raises."""
         names = list(self._names.values())
-        lasting = [one.name for one in names if one.lasting]
+        lasting = [one for one in names if one.lasting]
         lease, self._lease = self._lease, 0
         for one in names:
             self._forget(one)
@@ -291,7 +324,7 @@ class Registrations:
                 for name, uri in unwanted.items():
                     self.ns.withdraw(name, uri)
                 if lasting:
-                    self.ns.mark_seen(lasting)
+                    self._mark_seen(lasting)
         except (PyroError, OSError) as error:
             log.warning("names could not be withdrawn at %s, and end with their lease: %s", self.ns.URI, error)
 

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import os
+import signal
 import time
 
 import gevent
@@ -11,6 +13,7 @@ from gpyro import config, core
 from gpyro.errors import DaemonError, MaybeExecutedError, NamingError, ProtocolError, StoreError
 from gpyro.naming import NameServerProxy
 from tests.naming import configured, environment, free_port, name_server, proxy_of
+from tests.programs import program
 from tests.support import eventually
 
 
@@ -318,6 +321,77 @@ def test_a_server_that_comes_back_takes_its_name_over(ns):
             for name in ("living", "manual", "elsewhere"):
                 with pytest.raises(NamingError, match="name already exists"):
                     server.connect(Thing(), name)
+
+
+def test_a_server_that_comes_back_at_its_port_takes_its_name_over_before_its_loop_runs(ns):
+    lease, _ = ns.grant(60)
+    server = core.Daemon(port=0, norange=1)
+    ns.enrol("thing", f"PYRO://127.0.0.1:{server.port}/gone", lease)
+    server.useNameServer(ns)
+    uri = server.connect(Thing(), "thing")
+    assert ns.resolve("thing") == uri
+    with pytest.raises(NamingError, match="name already exists"):
+        server.connect(Thing(), ":Default.thing")
+    server.start()
+    ns.revoke(server._registry._lease)
+    eventually(lambda: names(ns) == [":Default.thing"])
+    assert ns.resolve("thing") == uri
+    server.stop()
+
+
+def test_a_daemon_in_a_foreign_loop_keeps_its_names(ns):
+    code = """
+        import select, sys, time
+        from gpyro import core
+        from gpyro.naming import NameServerLocator
+        daemon = core.Daemon()
+        daemon.useNameServer(NameServerLocator().getNS("127.0.0.1"))
+        daemon.connect(object(), "thing")
+        print("ready", flush=True)
+        while True:
+            select.select(daemon.getServerSockets(), [], [], 1)
+            daemon.handleRequests(0)
+    """
+    items = {f"G{name}": str(getattr(config, name)) for name in ("PYRO_NS_PORT", "PYRO_STORAGE", "PYRO_NS_LEASE")}
+    with program(code, environment=items) as running:
+        assert running.line() == "ready"
+        until = time.monotonic() + 2.5 * config.PYRO_NS_LEASE
+        while time.monotonic() < until:
+            assert names(ns) == [":Default.thing"]
+            gevent.sleep(0.05)
+        running.kill()
+        eventually(lambda: names(ns) == [], 20)
+
+
+def test_the_child_of_a_fork_keeps_nothing(ns):
+    code = """
+        import os, sys, time, gevent
+        from gpyro import core
+        from gpyro.naming import NameServerLocator
+        daemon = core.Daemon()
+        daemon.useNameServer(NameServerLocator().getNS("127.0.0.1"))
+        daemon.connect(object(), "thing")
+        daemon.start()
+        gevent.sleep(0.2)
+        child = gevent.os.fork()
+        if not child:
+            daemon.stop()
+            print("child", flush=True)
+            gevent.sleep(60)
+            os._exit(0)
+        print(child, flush=True)
+        daemon.requestLoop()
+    """
+    items = {f"G{name}": str(getattr(config, name)) for name in ("PYRO_NS_PORT", "PYRO_STORAGE", "PYRO_NS_LEASE")}
+    with program(code, environment=items) as running:
+        lines = sorted([running.line(), running.line()])
+        assert lines[1] == "child"
+        try:
+            assert names(ns) == [":Default.thing"]
+            os.kill(running.process.pid, signal.SIGKILL)
+            eventually(lambda: names(ns) == [], 20)
+        finally:
+            os.kill(int(lines[0]), signal.SIGKILL)
 
 
 def test_a_loopback_address_is_refused_by_a_remote_name_server(ns, monkeypatch):
