@@ -20,6 +20,7 @@ So such a relative name cannot be printed, and `format` says so. For everything 
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 import os
 import re
@@ -185,6 +186,7 @@ def _parse(text: str) -> ParsedURI:
     return ParsedURI(scheme, address, port, object_id)
 
 
+@functools.lru_cache(maxsize=1024)  # a program meets few of them, again and again
 def _parse_place(place: str, start: int) -> tuple[str, int]:
     """Read ``host``, ``host:port``, ``[IPv6]:port`` or a Unix socket; `start` is where it stands in the URI."""
     if is_unix(place):

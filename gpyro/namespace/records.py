@@ -101,6 +101,8 @@ class Record(NamedTuple):
 
 def new_record(uri: str, system: NameSpaceSystemMeta, meta: bytes = b"") -> Record:
     """A record of an object, or of a group if `uri` is empty."""
+    if system.owner is None and system.seen is None:  # as it is nearly always
+        return Record(uri, b'{"timestamp": %b}' % repr(system.timestamp).encode(), meta)
     members: dict[str, Any] = {"timestamp": system.timestamp}
     members |= {name: value for name, value in (("owner", system.owner), ("seen", system.seen)) if value is not None}
     return Record(uri, json.dumps(members).encode(), meta)
