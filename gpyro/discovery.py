@@ -128,10 +128,12 @@ class BroadcastServer:
         return ""
 
     def close(self) -> None:
-        """Let go of the socket. May be repeated."""
-        if self._greenlet is not None:
-            self._greenlet.kill(block=False)
+        """Let go of the socket. Not in the hub. May be repeated."""
+        greenlet, self._greenlet = self._greenlet, None
+        if greenlet is not None:
+            greenlet.kill()
         self._sock.close()
+        gevent.sleep(0)  # it closes in the next turn of the loop, which may be the last of a thread's
 
 
 def ask_everybody(addr: str | None, port: int, tries: int, seconds: float) -> Iterator[tuple[str, PyroURI]]:

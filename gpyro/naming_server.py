@@ -21,7 +21,7 @@ from gpyro.exposure import expose
 from gpyro.names import full_name, shown
 from gpyro.namespace import OBJECT, NameSpace, NameSpaceSystemMeta
 from gpyro.namespace.records import KEYS, name_of
-from gpyro.net.hub import limit
+from gpyro.net.hub import hub_state, limit
 from gpyro.objects import ObjBase
 from gpyro.settings import config
 from gpyro.store_contract import MAX_PAGE, Store, Watch
@@ -40,6 +40,9 @@ LONGEST_WAIT: Final = 60.0
 MAX_FOLLOWED: Final = 1000
 """Names in one call of `NameServer.follow` or `NameServer.mark_seen`."""
 
+IDLE: Final = 1.0
+"""Seconds after which it is noticed at the latest that nobody follows names any more."""
+
 # Inside the class `list` is a method.
 _Pairs = list[tuple[str, Any]]
 _Rows = list[tuple[Any, ...]]
@@ -48,17 +51,22 @@ register_class(NameSpaceSystemMeta, name="gpyro.NameSpaceSystemMeta")
 
 
 class _Feed:
-    """Wakes those who follow names when something happened to one of them."""
+    """Wakes those who follow names when something happened to one of them. While nobody does, it costs nothing."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
         self._followers: dict[str, set[Event]] = {}
-        self._greenlet = gevent.spawn(self._run)
+        self._greenlet: Any = None
 
     def follow(self, names: Iterable[str], event: Event) -> None:
         """Have `event` set from now on."""
         for name in names:
             self._followers.setdefault(name, set()).add(event)
+        if self._greenlet is None and self._followers:
+            # In the hub, for it is not to inherit what belongs to the call.
+            revision = self._store.list(KEYS, limit=1).revision
+            self._greenlet = gevent.Greenlet(self._run, revision)
+            hub_state().run_in_hub(self._greenlet.start)
 
     def forget(self, names: Iterable[str], event: Event) -> None:
         """No longer."""
@@ -68,17 +76,25 @@ class _Feed:
             if not followers:
                 del self._followers[name]
 
-    def _run(self) -> None:
-        while True:
-            try:
-                with self._store.watch(KEYS, self._store.list(KEYS, limit=1).revision) as watch:
-                    for change in watch:
-                        if self._followers:
-                            self._wake({name_of(key) for key, _ in change.events})
-            except CompactedError:
-                self.wake_all()
-            except StoreError:
-                return  # it was closed
+    def _run(self, revision: int) -> None:
+        try:
+            while self._followers:
+                try:
+                    with self._store.watch(KEYS, revision) as watch:
+                        self._go_on(watch)
+                except CompactedError:
+                    revision = self._store.list(KEYS, limit=1).revision
+                    self.wake_all()
+        except StoreError:  # it was closed
+            self.wake_all()
+        finally:
+            self._greenlet = None
+
+    def _go_on(self, watch: Watch) -> None:
+        while self._followers:
+            change = watch.next(IDLE)
+            if change is not None:
+                self._wake({name_of(key) for key, _ in change.events})
 
     def wake_all(self) -> None:
         """Have all of them look."""
@@ -91,7 +107,8 @@ class _Feed:
 
     def close(self) -> None:
         """Let go of it."""
-        self._greenlet.kill()
+        if self._greenlet is not None:
+            self._greenlet.kill()
 
 
 @expose("register", "unregister", "resolve", "list", "flatlist", "createGroup", "deleteGroup", "setMeta", "getMeta")

@@ -126,6 +126,7 @@ def is_unix(address: str) -> bool:
     return address.startswith(_UNIX)
 
 
+@functools.lru_cache(maxsize=1024)
 def is_own(address: str) -> bool:
     """Tell whether an address leads each machine to itself: loopback, an unspecified address, or a Unix socket.
 
