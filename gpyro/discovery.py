@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
-import tempfile
 from collections.abc import Callable, Iterator
 from time import monotonic
 from typing import Any, Final
@@ -18,6 +17,7 @@ import gevent
 from gevent import socket as gsocket
 
 from gpyro.errors import NamingError, PyroError, URIError
+from gpyro.guid import getGUID
 from gpyro.logs import Log
 from gpyro.net.hub import limit
 from gpyro.pyrouri import PyroURI
@@ -187,14 +187,14 @@ def write_uri_file(path: str, uri: str) -> None:
     Raises:
         OSError: that is not possible.
     """
-    descriptor, temporary = tempfile.mkstemp(prefix=os.path.basename(path) + ".", dir=os.path.dirname(path) or ".")
+    temporary = f"{path}.{getGUID()}"
     try:
-        with open(descriptor, "w") as file:
+        with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644), "w") as file:
             file.write(uri + "\n")
-        os.chmod(temporary, 0o644)
         os.replace(temporary, path)
     except BaseException:
-        os.unlink(temporary)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary)
         raise
 
 

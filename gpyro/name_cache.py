@@ -263,6 +263,8 @@ class _Directory:
             for name, uri in different.items():
                 if name in self._known:
                     self._known[name] = uri or ""
+            if not different and monotonic() - self._asked < WAIT / 2:  # it stops, or has too much to do
+                gevent.sleep(AWAY)
 
     def close(self) -> None:
         """Forget everything."""

@@ -6,6 +6,8 @@ from time import monotonic
 from types import TracebackType
 from typing import Any, Self
 
+from gevent import sleep
+
 from gpyro.context import deadline
 from gpyro.errors import ProtocolError, StoreError
 from gpyro.namespace import NameEvent
@@ -20,6 +22,9 @@ ASK_EVERY = 25.0
 
 SLACK = 10.0
 """Seconds that its answer may take beyond that."""
+
+EARLY = 0.2
+"""Seconds until the next question, if the answer came without anything in it before its time."""
 
 
 class _RemoteKeys:
@@ -64,6 +69,7 @@ class _RemoteWatch(Watch):
         until = None if timeout is None else monotonic() + timeout
         while not self._waiting:
             left = ASK_EVERY if until is None else max(0.0, min(until - monotonic(), ASK_EVERY))
+            begun = monotonic()
             asked = (self._identity, self._prefix, self._asked, left)
             self._asked, changes = self._keys.ask(left + SLACK, "key_changes", *asked)
             self._waiting = [Change(revision, tuple(map(_event, events))) for revision, events in changes]
@@ -71,6 +77,8 @@ class _RemoteWatch(Watch):
                 self.revision = self._asked
                 if until is not None and monotonic() >= until:
                     return None
+                if monotonic() - begun < left / 2:  # the name server stops, or has too much to do to let us wait
+                    sleep(min(left / 2, EARLY))
         change = self._waiting.pop(0)
         self.revision = change.revision if self._waiting else self._asked
         return change

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any, Final
 
 import gevent
@@ -36,6 +37,9 @@ SHUTDOWN_DENIED: Final = "Shutdown request denied"
 
 LONGEST_WAIT: Final = 60.0
 """Seconds that a call waits at most for something to happen."""
+
+MAX_WAITING: Final = 64
+"""Calls of one connection that may wait at the same time."""
 
 MAX_FOLLOWED: Final = 1000
 """Names in one call of `NameServer.follow` or `NameServer.mark_seen`."""
@@ -145,6 +149,7 @@ class NameServer(ObjBase):
         self._feed: _Feed | None = None
         self._closing = Event()
         self._watches: set[Watch] = set()
+        self._waiting: dict[Any, int] = {}  # calls that wait for something to happen, by connection
 
     def open(self, on_shut_down: Callable[[], object] | None = None) -> None:
         """Open the store, and see that the groups ``:Pyro`` and the default one are there.
@@ -298,8 +303,9 @@ class NameServer(ObjBase):
         """
         if lease:
             self._store.renew(lease)
-        if seconds > 0:
-            self._closing.wait(min(seconds, LONGEST_WAIT))
+        with self._waiting_room(seconds) as wait:
+            if wait > 0:
+                self._closing.wait(wait)
         return self._store.identity
 
     def withdraw(self, name: str, URI: str) -> bool:
@@ -346,16 +352,20 @@ class NameServer(ObjBase):
             raise StoreError("the name server is closed")
         event = Event()
         names = {full_name(name, config.PYRO_NS_DEFAULTGROUP): name for name in known}
-        self._feed.follow(names, event)
-        try:
-            with limit(min(seconds, LONGEST_WAIT)):
-                while not (different := self._different(names, known)) and seconds > 0 and not self._closing.is_set():
-                    event.wait()
-                    event.clear()
-            return different
-        finally:
-            if self._feed is not None:
-                self._feed.forget(names, event)
+        different = self._different(names, known)
+        with self._waiting_room(seconds) as wait:
+            if different or wait <= 0:
+                return different
+            self._feed.follow(names, event)
+            try:
+                with limit(wait):
+                    while not (different := self._different(names, known)) and not self._closing.is_set():
+                        event.wait()
+                        event.clear()
+                return different
+            finally:
+                if self._feed is not None:
+                    self._feed.forget(names, event)
 
     def _different(self, names: dict[str, str], known: dict[str, str]) -> dict[str, str | None]:
         different: dict[str, str | None] = {}
@@ -389,10 +399,10 @@ class NameServer(ObjBase):
         if identity != self._store.identity:
             raise CompactedError("the store is another one now")
         changes: _Rows = []
-        with self._store.watch(prefix, after) as watch:
+        with self._waiting_room(seconds) as wait, self._store.watch(prefix, after) as watch:
             self._watches.add(watch)
             try:
-                change = watch.next(max(0.0, min(seconds, LONGEST_WAIT)))
+                change = watch.next(wait)
                 while change is not None:
                     events = [(key, None if entry is None else tuple(entry)) for key, entry in change.events]
                     changes.append((change.revision, events))
@@ -403,6 +413,23 @@ class NameServer(ObjBase):
             finally:
                 self._watches.discard(watch)
         return watch.revision, changes
+
+    @contextmanager
+    def _waiting_room(self, seconds: float) -> Iterator[float]:
+        """How long the current call may wait, of what it asks for: not at all, if too many of its connection do."""
+        call = current_call()
+        channel = None if call is None else call.session.channel
+        there = self._waiting.get(channel, 0)
+        if not seconds > 0 or self._closing.is_set() or (channel is not None and there >= MAX_WAITING):
+            yield 0.0
+            return
+        self._waiting[channel] = there + 1
+        try:
+            yield min(seconds, LONGEST_WAIT)
+        finally:
+            self._waiting[channel] -= 1
+            if not self._waiting[channel]:
+                del self._waiting[channel]
 
     def _check_reach(self, uri: object) -> None:
         """Refuse what others than its owner cannot use."""

@@ -46,6 +46,7 @@ MARKED_AT_ONCE: Final = 500
 
 _SLACK: Final = 2.0
 _LONGEST_PAUSE: Final = 1.0
+_EARLY: Final = 0.2
 
 
 class NameRegistry(Protocol):
@@ -134,8 +135,6 @@ class Registrations:
         full = self.ns.fullName(name)
         self._check_reach(uri)
         registration = _Registration(full, uri, lasting)
-        before = self._names.get(full)
-        self._names[full] = registration
         try:
             try:
                 self._enrol(registration, replacing)
@@ -145,12 +144,11 @@ class Registrations:
                     raise
                 self._enrol(registration, gone)
         except BaseException as error:
-            self._forget(registration)
-            if before is not None:  # the same object again; another one's name it cannot have got
-                self._names[full] = before
-            elif not isinstance(error, NamingError | NotSentError | CallRefusedError | SerializationError):
+            refused = isinstance(error, NamingError | NotSentError | CallRefusedError | SerializationError)
+            if not refused and full not in self._names:
                 self._unwanted[full] = uri
             raise
+        self._names[full] = registration
         self._unwanted.pop(full, None)
         return full
 
@@ -248,8 +246,11 @@ class Registrations:
             try:
                 with deadline(every + max(_SLACK, every)):
                     mended = self._mend()
+                    asked = monotonic()
                     self._identity = self.ns.keep(self._lease, every if mended else 0.0)
                 told = False
+                if mended and monotonic() - asked < every / 2:  # it stops, or has too much to do to let us wait
+                    gevent.sleep(min(every / 2, _EARLY))
             except LeaseLostError:
                 self._lost(self._lease)
             except (PyroError, OSError) as error:

@@ -197,6 +197,23 @@ def test_calls_that_wait_are_answered_when_the_server_stops():
         assert waiting[2].get(timeout=5)[1] == []
 
 
+def test_only_some_calls_of_a_connection_may_wait(ns, monkeypatch):
+    monkeypatch.setattr("gpyro.naming_server.MAX_WAITING", 2)
+    waiting = [gevent.spawn(ns.keep, 0, 30), gevent.spawn(ns.follow, {":a": ""}, 30)]
+    eventually(lambda: sum(SERVERS[-1]._waiting.values()) == 2)
+    raw = core.getProxyForURI(ns.URI)
+    identity, revision, _, _ = raw.keys_page(":")
+    with gevent.Timeout(10):
+        assert ns.keep(0, 30) == identity
+        assert ns.follow({":a": ""}, 30) == {}
+        assert raw.key_changes(identity, ":", revision, 30) == (revision, [])
+    ns.register(":a", URI)
+    assert waiting[1].get(timeout=5) == {":a": URI}
+    SERVERS[-1].let_go()
+    waiting[0].get(timeout=5)
+    assert SERVERS[-1]._waiting == {}
+
+
 def test_an_address_that_leads_each_machine_to_itself_is_refused_from_others(ns, monkeypatch):
     from gpyro import naming_server
 

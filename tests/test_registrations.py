@@ -84,6 +84,23 @@ def test_a_refused_name_leaves_nothing_connected(ns):
         assert names(ns) == [":Default.free", ":Default.taken"]
 
 
+def test_what_is_being_registered_is_nothing_that_was_lost(ns, monkeypatch):
+    with daemon(ns) as server:
+        server.connect(Thing(), "other")
+        before, begun = NameServerProxy.enrol, []
+
+        def enrol(self, name, *arguments, **keywords):
+            begun.append(name)
+            server._registry._mend()  # as the keeper may at any moment
+            return before(self, name, *arguments, **keywords)
+
+        monkeypatch.setattr(NameServerProxy, "enrol", enrol)
+        with pytest.raises(NamingError, match="group not found"):
+            server.connect(Thing(), ":New.thing")
+        assert begun == [":New.thing"]
+        assert [name for name, _ in ns.list(":")] == ["Default", "Pyro"]
+
+
 def test_another_name_takes_the_place_of_the_first(ns):
     with daemon(ns) as server:
         thing = Thing()

@@ -191,10 +191,9 @@ def test_they_follow_a_copy(served, proxies):
 
 
 def test_they_do_not_go_there_either_while_another_thread_points_the_proxy_elsewhere(served, proxies):
-    proxy = proxies("open sesame")
-    assert proxy._remote._destination().credentials is not None
-    proxy._remote.made_for = core.PyroURI("PYRO://elsewhere:1/x")  # in the middle of what an assignment does
-    assert proxy._remote._destination().credentials is None
+    remote, elsewhere = proxies("open sesame")._remote, core.PyroURI("PYRO://elsewhere:1/x")
+    assert remote._destination(remote.made_for, remote.made_for).credentials is not None
+    assert remote._destination(elsewhere, elsewhere).credentials is None  # in the middle of what an assignment does
 
 
 def test_they_do_not_travel_with_a_method():
