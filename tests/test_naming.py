@@ -85,11 +85,10 @@ def test_names_are_those_of_pyro_3():
     assert (naming.NS_SYSCMD_LOCATION, naming.NS_SYSCMD_SHUTDOWN) == ("location", "shutdown")
 
 
-@pytest.mark.parametrize("rounds", [3, pytest.param(20, marks=pytest.mark.long)])
-def test_a_kill_in_the_middle_of_registrations_loses_nothing_acknowledged(items, rounds):
+def test_a_kill_in_the_middle_of_registrations_loses_nothing_acknowledged(items):
     acknowledged, given_up = {}, set()
     chance = random.Random(5)
-    callers = 16
+    rounds, callers = 3, 16
     number = iter(range(10**9))
     for _ in range(rounds):
         with running_name_server(items, 1) as server:
