@@ -98,6 +98,7 @@ def frames_of_all_kinds() -> list[Frame]:
     bodies += [(kind, chance.randbytes(MESSAGE)) for kind in (Kind.CALL, Kind.RESULT, 0xFF)]
     chance.shuffle(bodies)
     return [
+        # Without the flag that says that there are buffers.
         (kind, chance.randrange(256) & ~0x20, chance.getrandbits(32), chance.getrandbits(32), body)
         for kind, body in bodies
     ]
