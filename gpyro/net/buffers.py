@@ -21,6 +21,10 @@ TURN: Final = 1024 * 1024
 """Bytes that are sent before everything else on the hub has its turn."""
 
 
+LONG: Final = 4 * 1024 * 1024
+"""Bytes of an upload from which on it goes in small pieces even while there are no other calls."""
+
+
 class Buffers:
     """The buffers that this end of a channel sends.
 
@@ -37,6 +41,7 @@ class Buffers:
         self._under_way: dict[int, int] = {}
         self._numbers = IdSource(channel.wire.connecting, self._under_way)
         self._taken = 0
+        self._long = 0  # uploads that are
         self._waiting = Turnstile(channel.hub, lambda size: self._taken + size <= self.limit)
         self._room = Turnstile(channel.hub, lambda size: channel.out.size <= self._low_water())
 
@@ -79,15 +84,17 @@ class Buffers:
     def _send_pieces(self, number: int, views: list[memoryview], deadline: float | None) -> None:
         channel, room = self._channel, self._room
         turn, bounded, left = TURN, False, sum(map(len, views))
+        long = left > LONG  # others will want their turn before it is over
+        self._long += long
         try:
-            for piece in pieces(views, lambda: SMALL_CHUNK_SIZE if self._has_company() else CHUNK_SIZE):
+            for piece in pieces(views, lambda: SMALL_CHUNK_SIZE if long or self._has_company() else CHUNK_SIZE):
                 # As long as the kernel takes it all and nobody else waits, it is quicker not to let the loop run.
                 if turn < 0 or room.busy or channel.out.size > self._low_water():
                     room.wait(getcurrent(), 0, deadline)
                     room.passed()
-                    turn = SMALL_CHUNK_SIZE if self._has_company() else TURN
+                    turn = SMALL_CHUNK_SIZE if long or self._has_company() else TURN
                 self._check_open()
-                if self._has_company() is not bounded:
+                if (long or self._has_company()) is not bounded:
                     bounded = not bounded
                     bound_unsent(channel.sock, bounded)
                 turn -= len(piece)
@@ -95,6 +102,7 @@ class Buffers:
                 # The last one leaves together with the message, so that the peer is woken once for both.
                 channel.send_pair(chunk_header(number, len(piece)), piece, at_once=left > 0)
         finally:
+            self._long -= long
             if bounded and not channel.closed:
                 bound_unsent(channel.sock, False)
 
@@ -107,7 +115,7 @@ class Buffers:
         return len(self._channel.pending) + len(self._channel.serving) > 1
 
     def _low_water(self) -> int:
-        return LEAST_WATER if self._has_company() else LOW_WATER
+        return LEAST_WATER if self._long or self._has_company() else LOW_WATER
 
     def claimed(self, number: int) -> None:
         """The message that refers to them is on its way."""

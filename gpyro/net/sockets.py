@@ -104,7 +104,7 @@ LEAST_WINDOW = 1024 * 1024
 
 _FASTEST = 1250  # bytes a microsecond: 10 Gbit/s
 _WINDOW_CLAMP, _NOTSENT_LOWAT = 10, 25  # Linux; Python has no names for them yet
-_RTT_IN_INFO = 68  # offset of the round trip time, in microseconds, in the kernel's struct tcp_info
+_SHORTEST_RTT = 148  # offset of the shortest round trip so far, in microseconds, in the kernel's struct tcp_info
 _UNSENT = 128 * 1024
 
 
@@ -115,8 +115,8 @@ def bound_unread(sock: _socket.socket) -> None:
     """
     if sys.platform == "linux" and sock.family != socket.AF_UNIX:
         with contextlib.suppress(OSError, struct.error):
-            info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 104)
-            (round_trip,) = struct.unpack_from("=I", info, _RTT_IN_INFO)
+            info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _SHORTEST_RTT + 4)
+            (round_trip,) = struct.unpack_from("=I", info, _SHORTEST_RTT)
             window = max(LEAST_WINDOW, min(round_trip * _FASTEST, 1 << 30))
             sock.setsockopt(socket.IPPROTO_TCP, _WINDOW_CLAMP, window)
 
