@@ -244,6 +244,7 @@ def test_the_server_does_not_start_a_call_whose_time_is_over():
         late(second.wait, "second")
         obj.go_on.set()
         assert waiting.get() == "first"
+        second._setTimeout(None)
         assert second.echo(1) == 1
         assert obj.began == ["first"]
 

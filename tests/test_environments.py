@@ -72,6 +72,7 @@ except errors.TimeoutError as error:
     assert error.phase == "running"
 else:
     raise AssertionError("no timeout")
+hasty._setTimeout(None)
 assert hasty.echo("in time") == "in time"
 
 killed = gevent.spawn(proxy.wait, 0.5)
