@@ -11,7 +11,7 @@ READY := $(VENV)/.stamp-test
 READY_DEV := $(VENV)/.stamp-dev
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint types bench hostile clean
+.PHONY: help setup demo test long lint types bench hostile clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1	\2/p' $(MAKEFILE_LIST)
@@ -23,6 +23,9 @@ demo: $(READY) ## a server, a client and some load, to look at
 
 test: $(READY) ## run the tests, a process for each processor
 	@$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal
+
+long: $(READY) ## run the tests of full counts, which make test leaves out
+	@$(BIN)/python -m pytest -m long
 
 lint: $(READY_DEV) ## check style and layout
 	@$(BIN)/ruff check . scripts/gpyro-*

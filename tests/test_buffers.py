@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import tracemalloc
+import weakref
 from array import array
 
 import gevent
@@ -14,8 +16,9 @@ from gevent.event import Event
 import gpyro
 from gpyro import core, oneway
 from gpyro.errors import NotSentError, SerializationError, TimeoutError
+from gpyro.net.buffers import Buffers
 from tests.programs import program
-from tests.support import eventually, serving
+from tests.support import eventually, serving, turns
 from tests.test_dispatch_bounds import configured
 
 MIB = 1 << 20
@@ -26,6 +29,7 @@ class Store(core.ObjBase):
         super().__init__()
         self.kept = None
         self.went = Event()
+        self.began = False
         self.frame = numpy.zeros(3 * MIB, "u1")
         self.image = b"attribute" * MIB
 
@@ -54,6 +58,13 @@ class Store(core.ObjBase):
 
     def change(self):
         self.frame += 1
+
+    def stay(self, value):
+        self.began = True
+        self.went.wait()
+
+    def fail(self, value):
+        raise KeyError
 
     def spoil(self):
         return numpy.full(MIB, None)
@@ -194,6 +205,106 @@ def test_the_same_thing_twice_is_sent_once_and_arrives_as_one(store):
         assert first == second == value
         assert first is second
         proxy._release()
+
+
+@pytest.mark.parametrize("size", [10, 5_000, 100_000])
+def test_pickle_keeps_what_is_what(store, size):
+    with configured(PYRO_SERIALIZER="pickle"), serving(store) as daemon:
+        proxy = daemon.getProxyForObj(store)
+        shared = [bytes(size)]
+        arrived = proxy.echo([shared, shared])
+        assert arrived[0] is arrived[1]
+        cyclic = [bytes(size)]
+        cyclic.append(cyclic)
+        arrived = proxy.echo(cyclic)
+        assert arrived[1] is arrived
+        assert arrived[0] == cyclic[0]
+        proxy._release()
+
+
+class Picture:
+    def __init__(self, data):
+        self.data = data
+
+
+gpyro.register_class(
+    Picture,
+    name="tests.buffers.Picture",
+    to_state=lambda picture: [bytes(memoryview(picture.data)), bytearray(b"small")],  # new ones each time it is asked
+    from_state=lambda state: Picture(state[0]),
+)
+
+
+def test_what_the_state_of_an_instance_has_travels_once(proxy, store, monkeypatch):
+    sent = []
+    send = Buffers.send
+
+    def note(self, buffers, deadline):
+        sent.append(sorted(len(view) for _, view in buffers))
+        return send(self, buffers, deadline)
+
+    monkeypatch.setattr(Buffers, "send", note)
+    picture = Picture(b"x" * MIB)
+    proxy.keep([bytes(70_000), picture, picture])
+    assert sent == [[70_000, MIB]]
+    assert [one.data == picture.data for one in store.kept[1:]] == [True, True]
+
+
+@pytest.mark.parametrize("size", [100, 5_000])
+def test_a_memoryview_travels_as_its_bytes(store, size):
+    for serializer in ("msgpack", "json", "pickle"):
+        with configured(PYRO_SERIALIZER=serializer), serving(store) as daemon:
+            proxy = daemon.getProxyForObj(store)
+            got = proxy.echo([memoryview(b"x" * size)])
+            assert [type(one) for one in got] == [bytes]
+            assert got[0] == b"x" * size
+            proxy._release()
+
+
+@pytest.mark.parametrize("size", [100, 100_000])
+@pytest.mark.parametrize(
+    ("how", "method", "more", "raised"),
+    [
+        ("running", "stay", (), "TimeoutError"),
+        ("lost", "stay", (), "MaybeExecutedError"),
+        ("failed", "fail", (), "KeyError"),
+        ("no method", "nothing", (), "AttributeError"),
+        ("cannot travel", "echo", (object(),), "SerializationError"),
+    ],
+)
+def test_a_call_that_failed_keeps_nothing_of_what_it_was_given(daemon, proxy, store, size, how, method, more, raised):
+    proxy.echo(1)
+    value = numpy.zeros(size, "u1")
+    alive = weakref.ref(value)
+    gc.disable()
+    try:
+        if how == "lost":
+            gevent.spawn(lambda: eventually(lambda: store.began) and channels(daemon, proxy)[1].close("cut"))
+        seen = None
+        try:
+            with gpyro.deadline(0.05 if how == "running" else 60):
+                getattr(proxy, method)(value, *more)
+        except Exception as error:
+            seen = type(error).__name__
+        assert seen == raised
+        del value
+        store.went.set()
+        eventually(lambda: alive() is None)
+    finally:
+        gc.enable()
+
+
+def test_a_call_that_never_left_keeps_nothing_of_what_it_was_given(proxy):
+    proxy.echo(1)
+    value = bytearray(100 * MIB)
+    gc.disable()
+    try:
+        with contextlib.suppress(TimeoutError), gpyro.deadline(0.005):
+            proxy.echo(value)
+        turns()
+        value.append(1)  # nothing looks into it any more
+    finally:
+        gc.enable()
 
 
 def test_larger_than_any_message(proxy):

@@ -198,7 +198,10 @@ class CallingStream(FrameStream):
             return answer
         if isinstance(answer, TimeoutError):
             self._abandon(call_id, call)
-        raise answer  # type: ignore[misc]
+        try:
+            raise answer  # type: ignore[misc]
+        finally:
+            del answer, call.answer  # the error holds the frames up to the program's, with what they were to send
 
     def send_oneway(self, session_id: int, body: bytes, flags: int = 0, deadline: float | None = None) -> None:
         """Send a call that gets no answer. Raises as `request` does, as long as it waits to be sent."""

@@ -78,8 +78,7 @@ class Turnstile:
         timer = None
         if deadline is not None:
             timer = self._hub.loop.timer(max(0.0, deadline - monotonic()))
-            error = TimeoutError("the deadline passed while the call was queued", "queued")
-            timer.start(turn.settle, error, update=True)  # by the time it is, not when the loop last turned
+            timer.start(turn.expire, update=True)  # by the time it is, not when the loop last turned
         self._waiting.append(turn)
         self.advance()
         try:
@@ -137,6 +136,10 @@ class _Turn:
         self.caller: greenlet | None = caller
         self.size = size
         self.outcome: Any = None
+
+    def expire(self) -> None:
+        """The deadline passed (a timer's callback, in the hub)."""
+        self.settle(TimeoutError("the deadline passed while the call was queued", "queued"))
 
     def settle(self, outcome: Any) -> None:
         """Hand over the outcome; only the first counts, and none once the waiting greenlet left. In the hub."""

@@ -159,7 +159,10 @@ class OutgoingMessage:
             self.withdraw_streams()
             # The error itself would hold the frames of the message, and with them what it was made of.
             refused = SerializationError(text, error.path)
-        raise refused
+        try:
+            raise refused
+        finally:
+            del refused
 
     # What becomes of it
 

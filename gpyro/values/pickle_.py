@@ -16,6 +16,14 @@ from .serializer import Body, Serializer
 _PROTOCOL = 5
 
 
+class _Pickler(pickle.Pickler):
+    """Takes a memoryview as its bytes, as the other serializers do."""
+
+    def reducer_override(self, value: Any) -> Any:
+        """How a value of a type that pickle does not know by itself is made again."""
+        return (bytes, (value.tobytes(),)) if type(value) is memoryview else NotImplemented
+
+
 class PickleSerializer(Serializer):
     """pickle, protocol 5. Both sides have to switch it on, and the registry plays no part in it except for errors."""
 
@@ -47,10 +55,14 @@ class PickleSerializer(Serializer):
     def _dumps(self, value: Any) -> bytes:
         registry = self.registry
         if not isinstance(registry, BoundRegistry):
-            return pickle.dumps(value, _PROTOCOL)
+            try:
+                return pickle.dumps(value, _PROTOCOL)  # the quickest
+            except TypeError:
+                pass  # perhaps it is only a memoryview
         file = io.BytesIO()
-        pickler = pickle.Pickler(file, _PROTOCOL)
-        pickler.persistent_id = registry.persistent_id  # type: ignore[method-assign]
+        pickler = _Pickler(file, _PROTOCOL)
+        if isinstance(registry, BoundRegistry):
+            pickler.persistent_id = registry.persistent_id  # type: ignore[method-assign]
         pickler.dump(value)
         return file.getvalue()
 

@@ -9,6 +9,7 @@ import gevent
 import pytest
 from gevent.event import Event
 
+from gpyro import oneway
 from gpyro.dispatch import Dispatcher
 from gpyro.errors import ConnectionLostError, SerializationError, TimeoutError
 from gpyro.net.outgoing import HIGH_WATER
@@ -129,6 +130,10 @@ class Target:
         self.began += 1
         self.go_on.wait()
         return bytes(1_000_000)
+
+    @oneway
+    def take(self, value):
+        self.wait(value)
 
 
 def served(target=None):
@@ -255,6 +260,42 @@ def test_what_was_kept_while_the_output_was_full_is_taken_up_once():
         frame = raw.read()
         assert frame[0] == Kind.RELEASE
         assert unpack_release(frame[4]) == ("f", 1)
+
+
+def test_what_was_kept_and_is_cancelled_counts_no_longer():
+    with served() as (channel, raw):
+        raw.open(1, "target")
+        for call_id in (1, 3):
+            raw.send(pack(Kind.CALL, call_id, 1, CODEC.encode_call("big", (3 * HIGH_WATER,), {})))
+        eventually(lambda: channel.out.size > HIGH_WATER)
+        raw.send(brought(1, b"x" * 50_000) + call("size", 1, 5))
+        eventually(lambda: channel._deferred)
+        raw.send(pack(Kind.CANCEL, 5))
+        answers = {}
+        while len(answers) < 3:
+            frame = raw.read()
+            answers[frame[2]] = frame
+        assert answers[5][0] == Kind.REJECTED
+        assert not channel.attachments()._in_requests
+        eventually(lambda: not channel.in_bytes and not channel.in_calls)
+
+
+def test_methods_that_are_one_way_are_bounded_as_others():
+    target = Target()
+    dispatcher = Dispatcher(config.snapshot())
+    dispatcher.add("target", None, target)
+    with channel_and_raw(dispatcher, hello=replace(SERVING, buffers=100_000)) as (channel, raw):
+        raw.open(1, "target")
+        raw.send(brought(1, b"x" * 60_000) + call("take", 1, 1))
+        assert raw.read()[0] == Kind.RESULT  # at once
+        eventually(lambda: target.began)
+        raw.send(brought(1, b"x" * 60_000) + call("size", 1, 3))
+        frame = raw.read()
+        assert (frame[0], unpack_text(frame[4])[0]) == (Kind.REJECTED, Rejection.BUSY)
+        target.go_on.set()
+        eventually(lambda: not channel.attachments()._in_requests)
+        raw.send(brought(1, b"x" * 60_000) + call("size", 1, 5))
+        assert CODEC.decode(raw.read()[4]) == 60_000
 
 
 def test_what_runs_at_a_time_is_bounded():

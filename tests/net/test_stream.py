@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import logging
 
 import gevent
@@ -178,6 +179,24 @@ def test_calls_that_did_not_leave_are_told_apart():
             assert type(one.exception) is ConnectionLostError
             assert "cut" in str(one.exception)
             one._exc_info = None
+
+
+def test_what_was_sent_is_known_when_the_peer_takes_no_more():
+    with channel_pair(Desk(), Desk()) as (_, far):
+        sent = calls_out(far, 2)
+        sock = meddle(far)
+        sock.room = 0
+        kept = gevent.spawn(far.request, Kind.CALL, far.open_session(b"y"), b"z")
+        eventually(lambda: len(far.pending) == 3)
+        sock.error = OSError(errno.EPIPE, "the words")
+        far.send(pack(Kind.PONG))
+        eventually(lambda: far.mute)
+        assert not far.closed  # what the peer sent before is still read
+        far.close("cut")
+        assert [type(one) for one in outcomes(sent)] == [MaybeExecutedError] * 2
+        gevent.joinall([kept], timeout=5)
+        assert type(kept.exception) is ConnectionLostError
+        kept._exc_info = None
 
 
 # Fairness
