@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -55,6 +56,17 @@ class _Daemon(Daemon):
             run: Callable[[Any, Any], Any] = lambda first, second: function()  # noqa: E731
             state.call_soon(lambda: state.start(run))
 
+    def _check_exposure(self) -> None:
+        try:
+            super()._check_exposure()
+        except DaemonError as error:
+            raise DaemonError(
+                f"Couldn't start Pyro daemon: bound to {self._exposed}, everybody who can reach this machine could "
+                "register and remove names. Ask for a passphrase (gpyro-ns --identification-file, "
+                "NameServerStarter(identification)), or judge connections (gpyro-ns -s, Guards), or bind the loopback "
+                "interface, or say PYRO_ALLOW_OPEN=1"
+            ) from error
+
     def _settings(self) -> Settings:
         return super()._settings().replace(PYRO_MULTITHREADED=True)
 
@@ -66,9 +78,23 @@ class _Denying(BCReqValidator):
         return 0
 
 
-def _say(text: str) -> None:
+def say(text: str) -> None:
+    """Print a line of what happens to a name server."""
     with contextlib.suppress(OSError, ValueError):  # nobody reads it
         print(text, flush=True)
+
+
+def _greet(keep: int, verbose: int) -> None:
+    say("*** Pyro Name Server ***")
+    initServer(banner=verbose)
+    if verbose:
+        say(f"Will {'ignore' if keep else 'accept'} shutdown requests.")
+
+
+def _class_and_file(plugin: object) -> str:
+    kind = type(plugin)
+    file = getattr(sys.modules.get(kind.__module__), "__file__", None)
+    return f"{kind.__qualname__} of {file or kind.__module__}"
 
 
 class NameServerStarter:
@@ -104,11 +130,11 @@ class NameServerStarter:
             self._serve()
             self._daemon().requestLoop()
         except KeyboardInterrupt:
-            _say("Shutting down on user break signal.")
+            say("Shutting down on user break signal.")
         finally:
             self._blocking = False
             self.stop()
-        _say("Name Server gracefully stopped.")
+        say("Name Server gracefully stopped.")
 
     def begin(self, *args: Any, **kwargs: Any) -> None:
         """Run a name server in the gevent loop of this thread, without blocking, until `stop`.
@@ -165,15 +191,14 @@ class NameServerStarter:
         """
         if self.daemon is not None:
             raise NamingError("this starter runs a name server already")
-        _say("*** Pyro Name Server ***")
-        initServer(banner=verbose)
+        _greet(keep, verbose)
         server = PersistentNameServer(dbdir, role) if persistent else NameServer(role)
         server.keep_running = bool(keep)
         if not dontlookupother:
             self._look_for_others(bool(allowmultiple), bcport, bcaddr)
         daemon = self._bind(hostname, config.PYRO_NS_PORT if nsport is None else nsport)
         try:
-            self._guard(daemon, Guards[0], verbose)
+            self._guard(daemon, Guards, verbose)
             server.open(self.shutdown)
             self.server, self.daemon, daemon.server = server, daemon, server
             self._listen_for_broadcasts(daemon, bcport or config.PYRO_NS_BC_PORT, bcaddr, nobroadcast, Guards[1])
@@ -192,8 +217,8 @@ class NameServerStarter:
             where = str(error)
         except PyroError:
             return
-        _say("The Name Server appears to be already running on this segment.")
-        _say(f"({where})")
+        say("The Name Server appears to be already running on this segment.")
+        say(f"({where})")
         if not allowed:
             raise NamingError("Cannot start multiple Name Servers in the same network segment.")
 
@@ -202,31 +227,35 @@ class NameServerStarter:
             return _Daemon(host=hostname, port=port, norange=1)
         except DaemonError as error:
             if "in use" in str(error):
-                _say("The Name Server appears to be already running on this host.")
-                _say(f"(port {port}: {error})")
+                say("The Name Server appears to be already running on this host.")
+                say(f"(port {port}: {error})")
             raise
 
-    def _guard(self, daemon: Daemon, validator: DefaultConnValidator | None, verbose: int) -> None:
+    def _guard(self, daemon: _Daemon, guards: Guards, verbose: int) -> None:
         daemon.setTimeout(HANDSHAKE)
-        if validator is not None:
-            daemon.setNewConnectionValidator(validator)
-            if verbose:
-                _say(f"Connections are judged by {type(validator).__name__} of {type(validator).__module__}.")
+        connections, _ = guards
+        if connections is not None:
+            daemon.setNewConnectionValidator(connections)
+        for what, guard in zip(("Connections", "Broadcasts"), guards, strict=True):
+            if verbose and guard is not None:
+                say(f"{what} are judged by {_class_and_file(guard)}.")
         if self._identification is not None:
             daemon.setAllowedIdentifications([self._identification])
-            _say("Requiring connection authentication.")
+            say("Requiring connection authentication.")
+        # Now, and not when it begins to serve: by then others would have been told where it is.
+        daemon._check_exposure()
 
     def _listen_for_broadcasts(
         self, daemon: Daemon, port: int, addr: str | None, switched_off: bool, guard: BCReqValidator | None
     ) -> None:
-        _say(f"Name server listening on: {(daemon.hostname, daemon.port)}")
+        say(f"Name server listening on: {(daemon.hostname, daemon.port)}")
         addr = addr or config.PYRO_NS_BC_ADDR
         if switched_off or (is_own(daemon.hostname) and not addr):
             return
         if guard is None and self._identification is not None:
             guard = _Denying()
         self._broadcast = BroadcastServer(addr, port, guard)
-        _say(f"Broadcast server listening on: {self._broadcast.address}")
+        say(f"Broadcast server listening on: {self._broadcast.address}")
 
     def _publish(self, server: NameServer, daemon: Daemon) -> None:
         """Take the name server's own place in its name space, under the URI that it had there, and tell it."""
@@ -240,10 +269,10 @@ class NameServerStarter:
         server.space.prepare([split(NAMESERVER_NAME)[0]])
         server.space.enrol(NAMESERVER_NAME, uri, replacing="" if node is None else node.record.uri)
         path = config.PYRO_NS_URIFILE
-        _say(f"URI is: {uri}")
+        say(f"URI is: {uri}")
         try:
             write_uri_file(path, str(uri))
-            _say(f"URI written to: {path}")
+            say(f"URI written to: {path}")
         except OSError as error:
             Log.error("name server", f"the URI cannot be written to {path}: {error.strerror}")
 
@@ -253,7 +282,7 @@ class NameServerStarter:
         daemon.attach()
         if self._broadcast is not None and server is not None:
             self._broadcast.serve(str(self.uri), server.shut_down)
-        _say("Name Server started.")
+        say("Name Server started.")
         self._started.set()
 
     def _daemon(self) -> _Daemon:
@@ -280,6 +309,11 @@ class NameServerStarter:
         self._daemon().handleRequests(timeout)
 
     # From anywhere
+
+    @property
+    def serving(self) -> bool:
+        """Whether clients are served, or will be with the next round."""
+        return self._started.is_set()
 
     def waitUntilStarted(self, timeout: float | None = None) -> bool:
         """Wait, in any thread or greenlet, until it serves; whether it does. `timeout` is in seconds, None for ever."""

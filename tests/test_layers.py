@@ -28,7 +28,8 @@ ROOMS = {
     "streams answers exports",
     5: "pyrouri validators sessions remote adapter proxy callbacks futures batching plugins "
     "termination servant reaping registrations hosting rounds hub_daemon",
-    6: "naming naming_server naming_proxy name_view name_cache locator starter stores discovery eventsvc interop",
+    6: "naming naming_server naming_proxy name_view name_cache locator starter stores discovery "
+    "command_line naming_tool eventsvc interop",
     7: "core configuration util protocol testing test nsc xnsc wxnsc",
 }
 FLOORS = {"gpyro": 7} | {f"gpyro.{room}": floor for floor, rooms in ROOMS.items() for room in rooms.split()}
