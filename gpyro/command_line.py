@@ -66,7 +66,7 @@ def run_tool(name: str, text: str, argv: Sequence[str] | None, run: Callable[[Op
         print(f"{name}: {error}", file=sys.stderr)
         return 2
     except (PyroError, OSError) as error:
-        print(f"{name}: {error}", file=sys.stderr)
+        print(f"{name}: {' '.join(str(error).splitlines())}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 128 + signal.SIGINT

@@ -45,7 +45,6 @@ from __future__ import annotations
 
 import contextlib
 import importlib
-import os
 import signal
 import sys
 from collections.abc import Iterator, Sequence
@@ -54,6 +53,7 @@ from typing import Any, Final
 from gpyro.command_line import Options, UsageError, ended_by_signals, host, identification, run_tool, whole_number
 from gpyro.discovery import BCReqValidator
 from gpyro.item_kinds import Host
+from gpyro.item_sources import current_directory
 from gpyro.naming_server import NO_PAIRS
 from gpyro.starter import Guards, NameServerStarter, say
 from gpyro.validators import DefaultConnValidator
@@ -132,11 +132,13 @@ def _guards(module: str | None) -> Guards:
 @contextlib.contextmanager
 def _current_directory_importable() -> Iterator[None]:
     # Scripts that are installed do not look there, as ``python -m`` does. Behind all else, so that nothing is hidden.
-    sys.path.append(os.curdir)
+    here = current_directory()
+    sys.path.append(here)
     try:
         yield
     finally:
-        sys.path.remove(os.curdir)
+        with contextlib.suppress(ValueError):  # a module may do anything to it
+            sys.path.remove(here)
 
 
 def _imported(name: str) -> Any:

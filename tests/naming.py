@@ -10,6 +10,7 @@ from typing import Any
 
 from gpyro import config
 from gpyro.naming import NameServerProxy, NameServerStarter
+from tests.programs import Program
 
 BROADCAST = "127.255.255.255"
 """The address of broadcasts on the loopback interface: nothing of these tests gets out."""
@@ -61,6 +62,14 @@ def name_server(**arguments: Any) -> Iterator[NameServerStarter]:
         yield starter
     finally:
         starter.stop()
+
+
+def started(server: Program) -> list[str]:
+    """The lines that a name server prints until it serves."""
+    lines = [server.line()]
+    while lines[-1] != "Name Server started.":
+        lines.append(server.line())
+    return lines
 
 
 def proxy_of(starter: NameServerStarter, *arguments: Any) -> NameServerProxy:

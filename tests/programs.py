@@ -6,13 +6,15 @@ import contextlib
 import os
 import signal
 import subprocess
+import sys
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import gevent
 from gevent.socket import wait_read
 
-from tests.support import eventually, start_python
+from tests.support import ROOT, eventually, start_process
 
 PATIENCE = 30.0
 
@@ -24,10 +26,9 @@ _PATCH = "from gevent import monkey\nmonkey.patch_all()\n"
 class Program:
     """A running program. The loop of this process goes on while it is waited for."""
 
-    def __init__(self, code: str, *arguments: str, patched: bool, environment: dict[str, str] | None) -> None:
-        prelude = (_PATCH if patched else "") + _CTRL_C
+    def __init__(self, command: Sequence[str], environment: dict[str, str] | None, directory: Path) -> None:
         environment = {"GPYRO_PORT": "0", **(environment or {})}  # ports that the system chooses
-        self.process = start_python(prelude + textwrap.dedent(code), *arguments, environment=environment)
+        self.process = start_process(command, environment, directory)
         self._read = b""
 
     def line(self) -> str:
@@ -80,11 +81,26 @@ def program(
     code: str, *arguments: str, patched: bool = False, environment: dict[str, str] | None = None
 ) -> Iterator[Program]:
     """Run `code` in a Python of its own, and end it with the block."""
-    running = Program(code, *arguments, patched=patched, environment=environment)
+    with running(python(code, *arguments, patched=patched), environment) as started:
+        yield started
+
+
+def python(code: str, *arguments: str, patched: bool = False) -> list[str]:
+    """The command that runs `code`."""
+    prelude = (_PATCH if patched else "") + _CTRL_C
+    return [sys.executable, "-c", prelude + textwrap.dedent(code), *arguments]
+
+
+@contextlib.contextmanager
+def running(
+    command: Sequence[str], environment: dict[str, str] | None = None, directory: Path = ROOT
+) -> Iterator[Program]:
+    """Run a command, and end it with the block."""
+    started = Program(command, environment, directory)
     try:
-        yield running
+        yield started
     finally:
-        if running.process.poll() is None:
-            running.process.kill()
+        if started.process.poll() is None:
+            started.process.kill()
         with contextlib.suppress(subprocess.TimeoutExpired):
-            running.process.communicate(timeout=PATIENCE)
+            started.process.communicate(timeout=PATIENCE)

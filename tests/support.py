@@ -9,7 +9,7 @@ import subprocess
 import sys
 import textwrap
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -64,13 +64,20 @@ def uri_of(daemon: core.Daemon, obj: Any) -> core.PyroURI:
 
 def start_python(code: str, *arguments: str, environment: dict[str, str] | None = None) -> subprocess.Popen[str]:
     """Run `code` in a Python of its own, with pipes."""
+    return start_process([sys.executable, "-c", textwrap.dedent(code), *arguments], environment)
+
+
+def start_process(
+    command: Sequence[str], environment: dict[str, str] | None = None, directory: Path = ROOT
+) -> subprocess.Popen[str]:
+    """Run a command, with pipes."""
     return subprocess.Popen(
-        [sys.executable, "-c", textwrap.dedent(code), *arguments],
+        command,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        cwd=ROOT,
+        cwd=directory,
         env={**os.environ, "PYTHONUNBUFFERED": "1", **(environment or {})},
     )
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import select
 import signal
 import threading
@@ -14,7 +15,7 @@ from gpyro.errors import ConnectionDeniedError, DaemonError, NamingError, StoreE
 from gpyro.naming import NameServerLocator, NameServerProxy, NameServerStarter
 from gpyro.protocol import DefaultConnValidator
 from gpyro.uri import parse
-from tests.naming import BROADCAST, configured, environment, free_port, name_server, proxy_of
+from tests.naming import BROADCAST, configured, environment, free_port, name_server, proxy_of, started
 from tests.programs import program
 from tests.support import eventually
 
@@ -36,14 +37,6 @@ def items(tmp_path):
 def _configuration(items):
     with configured(items):
         yield
-
-
-def started(server):
-    """The lines that a server prints until it serves."""
-    lines = [server.line()]
-    while lines[-1] != "Name Server started.":
-        lines.append(server.line())
-    return lines
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -155,7 +148,10 @@ def test_guards(capsys):
             return 0
 
     with name_server(Guards=(Nobody(), Silent()), verbose=1, nsport=0) as starter:
-        assert "Nobody" in capsys.readouterr().out
+        lines = capsys.readouterr().out.splitlines()
+        assert any(re.match(rf"Connections are judged by .*Nobody of {re.escape(__file__)}\.$", line) for line in lines)
+        assert any(re.match(rf"Broadcasts are judged by .*Silent of {re.escape(__file__)}\.$", line) for line in lines)
+        assert "Will accept shutdown requests." in lines
         with pytest.raises(ConnectionDeniedError):
             proxy_of(starter)
         config.PYRO_NS_URIFILE = "elsewhere"
@@ -163,11 +159,13 @@ def test_guards(capsys):
             NameServerLocator().getNS()
 
 
-def test_everybody_may_not_connect_from_elsewhere_by_oversight():
+def test_everybody_may_not_connect_from_elsewhere_by_oversight(capsys, tmp_path):
     starter = NameServerStarter()
     with pytest.raises(DaemonError, match="PYRO_ALLOW_OPEN"):
         starter.begin(hostname="0.0.0.0", nsport=0, dontlookupother=1, nobroadcast=True)
     assert starter.daemon is None
+    assert capsys.readouterr().out == "*** Pyro Name Server ***\n"
+    assert not (tmp_path / "Pyro_NS_URI").exists()
     with name_server(identification="secret", hostname="0.0.0.0", nsport=0, nobroadcast=True) as starter:
         NameServerProxy(core.PyroURI("127.0.0.1", "x", starter.uri.port), "secret").ping()
 

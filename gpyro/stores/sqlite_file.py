@@ -207,7 +207,7 @@ def _prepare(connection: sqlite3.Connection, path: str) -> Content:
         connection.executescript("BEGIN IMMEDIATE; UPDATE state SET revision = revision; ROLLBACK")
     complaint = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
     if complaint != "ok":
-        raise StoreError(f"cannot open {path}: it is damaged: {complaint}")
+        raise StoreError(f"cannot open {path}: it is damaged: {' '.join(complaint.split())}")
     return _read(connection, path)
 
 

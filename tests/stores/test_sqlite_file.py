@@ -199,6 +199,7 @@ def test_damaged_files_are_told(path: Path, damage: str) -> None:
         other.close()
     text = refused(path)
     assert text.startswith("cannot open PATH: it is damaged")
+    assert "\n" not in text
 
 
 def test_an_empty_file_is_a_new_one(path: Path) -> None:
