@@ -1,7 +1,7 @@
 """A name server, servers and clients on two machines, of which this and that is killed.
 
-Each test runs twice: with network namespaces, where they may be made, and with two addresses of the loopback interface.
-Which is which stands in the test's name.
+They are network namespaces where these may be made, else two addresses of the loopback interface; which, stands in the
+name of the test that was run. Where there are namespaces, the other way is a long test.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ CLIENT = f"""
         pytest.param(
             two_namespaces, marks=pytest.mark.skipif(bool(why_no_namespaces()), reason=why_no_namespaces() or "-")
         ),
-        two_addresses,
+        pytest.param(two_addresses, marks=() if why_no_namespaces() else pytest.mark.long),
     ],
     ids=["network namespaces", "loopback addresses"],
 )

@@ -308,6 +308,10 @@ DIFFERENCES = {
         "registrations::a_loopback_address_is_refused_by_a_remote_name_server",
     ),
     "pairs of name servers": ("naming_server::pairs_are_refused", "starter::roles_of_pairs_are_refused"),
+    "`pyro-ns`": (
+        "naming_tool::what_it_prints_from_start_to_end",
+        "naming_tool::arguments_that_do_not_fit_show_the_usage",
+    ),
     "the persistent database": (
         "naming_server::a_persistent_server_keeps_names_in_a_folder_of_its_own",
         "naming::a_kill_in_the_middle_of_registrations_loses_nothing_acknowledged",
