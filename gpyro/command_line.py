@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
 
-import gevent
 from docopt import DocoptExit, docopt
 from greenlet import getcurrent
 
@@ -22,6 +21,7 @@ from gpyro import uri
 from gpyro.auth import Identification
 from gpyro.constants import VERSION
 from gpyro.errors import PyroError, URIError
+from gpyro.net.hub import hub_state
 
 Options = dict[str, Any]
 
@@ -202,12 +202,17 @@ def _first_line(path: str) -> str:
 def ended_by_signals(stop: Callable[[int], bool]) -> Iterator[list[int]]:
     """End what runs in the block at SIGTERM and Ctrl-C, in whatever greenlet they strike. Gives those that came.
 
+    Only the main thread can answer signals; in others nothing is done.
+
     Args:
         stop: asks for the end, given the first signal, and tells whether it could. In the hub. If not, and with each
             further signal, what this greenlet waits for is broken off with a KeyboardInterrupt.
     """
-    here, loop = getcurrent(), gevent.get_hub().loop
+    here, hub = getcurrent(), hub_state().hub
     came: list[int] = []
+    if not hub.main_hub:
+        yield came
+        return
     inside = True
 
     def end(number: int, first: bool) -> None:
@@ -218,7 +223,7 @@ def ended_by_signals(stop: Callable[[int], bool]) -> Iterator[list[int]]:
         came.append(number)
         first = len(came) == 1
         # A signal handler runs amid whatever greenlet is on; only this call is safe there.
-        loop.run_callback_threadsafe(lambda: end(number, first))
+        hub.loop.run_callback_threadsafe(lambda: end(number, first))
 
     before = {number: signal.signal(number, answer) for number in (signal.SIGTERM, signal.SIGINT)}
     try:

@@ -11,6 +11,7 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
+import threading
 from pathlib import Path
 
 import gevent
@@ -151,6 +152,16 @@ def test_verbose(tool):
         assert any("Using gpyro V" in line for line in lines)
     with tool("-vk") as server:
         assert "Will ignore shutdown requests." in started(server)
+
+
+def test_it_runs_in_a_thread_of_a_program():
+    codes = []
+    thread = threading.Thread(target=lambda: codes.append(naming.main(["-rx"])))
+    thread.start()
+    eventually(find)._shutdown()
+    eventually(lambda: codes)
+    thread.join(5)
+    assert codes == [0]
 
 
 def test_help_and_version(capsys):
