@@ -72,30 +72,46 @@ CLIENT = f"""
 """
 
 
+NAMESPACES = pytest.mark.skipif(bool(why_no_namespaces()), reason=why_no_namespaces() or "-")
+
+
 @pytest.fixture(
     params=[
-        pytest.param(
-            two_namespaces, marks=pytest.mark.skipif(bool(why_no_namespaces()), reason=why_no_namespaces() or "-")
-        ),
+        pytest.param(two_namespaces, marks=NAMESPACES),
         pytest.param(two_addresses, marks=() if why_no_namespaces() else pytest.mark.long),
     ],
     ids=["network namespaces", "loopback addresses"],
 )
 def hosts(request, tmp_path):
     with request.param(tmp_path) as hosts:
-        # All are to agree on where broadcasts go.
-        for host in hosts[1:]:
-            host.items.update({name: hosts[0].items[name] for name in ("GPYRO_NS_PORT", "GPYRO_NS_BC_PORT")})
-        yield hosts
+        yield agreed(hosts)
 
 
-@contextlib.contextmanager
-def a_name_server(host):
+@pytest.fixture
+def namespaces(tmp_path):
+    with two_namespaces(tmp_path) as hosts:
+        yield agreed(hosts)
+
+
+def agreed(hosts):
+    """The hosts, after they agreed on where the name server is asked."""
+    for host in hosts[1:]:
+        host.items.update({name: hosts[0].items[name] for name in ("GPYRO_NS_PORT", "GPYRO_NS_BC_PORT")})
+    return hosts
+
+
+def gpyro_ns(host, bind=None):
+    """The command that runs a name server, with its passphrase in a file."""
     secret = f"{host.items['GPYRO_STORAGE']}/passphrase"
     with open(secret, "w") as file:
         file.write(SECRET)
-    command = [*NAME_SERVER, "-d", "-n", host.address, "--identification-file", secret]
-    with host.run(command, GPYRO_BC_TIMEOUT="0.1") as server:  # there is no other one to wait for
+    return [*NAME_SERVER, "-d", "-n", bind or host.address, "--identification-file", secret]
+
+
+@contextlib.contextmanager
+def a_name_server(host, bind=None, **items):
+    # There is no other one to wait for.
+    with host.run(gpyro_ns(host, bind), GPYRO_BC_TIMEOUT="0.1", **items) as server:
         lines = started(server)
         assert f"Name server listening on: ('{host.address}', {host.items['GPYRO_NS_PORT']})" in lines
         yield server
@@ -200,18 +216,32 @@ def a_server_with(stack, host):
     return a_server(host, "near")
 
 
-@pytest.mark.skipif(bool(why_no_namespaces()), reason=why_no_namespaces() or "-")
-def test_an_address_that_others_cannot_reach_is_refused(tmp_path):
-    with two_namespaces(tmp_path) as hosts:
-        one, two = hosts
-        two.items.update({name: one.items[name] for name in ("GPYRO_NS_PORT", "GPYRO_NS_BC_PORT")})
-        with a_name_server(one), a_client(two, one) as ask:
-            with two.run(python(SERVER, "far"), GPYRO_HOST="") as server:
-                line = server.line()
-                assert line.startswith("NamingError invalid URI: 'PYRO://127.0.0.1:")
-                assert "PYRO_HOST" in line
-                assert "PYRO_PUBLISHHOST" in line
-            assert ask("names") == "[]"
-            with two.run(python(SERVER, "far"), GPYRO_HOST="0.0.0.0", GPYRO_PUBLISHHOST=two.address) as server:
-                assert server.line() == "serving"
-                assert ask("call", "far") == process_of(server)
+def test_a_second_name_server_on_another_host_is_refused(hosts):
+    one, two = hosts
+    with a_name_server(one), two.run(gpyro_ns(two)) as second:
+        code, out, err = second.end()
+        assert code == 1
+        assert f"(host: {one.address} port: {one.items['GPYRO_NS_PORT']})" in out
+        assert err == "gpyro-ns: Cannot start multiple Name Servers in the same network segment.\n"
+
+
+@NAMESPACES
+def test_an_address_that_others_cannot_reach_is_refused(namespaces):
+    one, two = namespaces
+    with a_name_server(one), a_client(two, one) as ask:
+        with two.run(python(SERVER, "far"), GPYRO_HOST="") as server:
+            line = server.line()
+            assert line.startswith("NamingError invalid URI: 'PYRO://127.0.0.1:")
+            assert "PYRO_HOST" in line
+            assert "PYRO_PUBLISHHOST" in line
+        assert ask("names") == "[]"
+        with two.run(python(SERVER, "far"), GPYRO_HOST="0.0.0.0", GPYRO_PUBLISHHOST=two.address) as server:
+            assert server.line() == "serving"
+            assert ask("call", "far") == process_of(server)
+
+
+@NAMESPACES
+def test_a_name_server_on_all_interfaces_says_the_address_that_it_is_told(namespaces):
+    one, two = namespaces
+    with a_name_server(one, "0.0.0.0", GPYRO_PUBLISHHOST=one.address), a_client(two, one) as ask:
+        assert ask("resolve", ":Pyro.NameServer").startswith(f"PYRO://{one.address}:")
