@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from time import monotonic
 from typing import Any
 
@@ -131,13 +131,7 @@ class NameServerProxy:
 
     def flatlist(self) -> _Pairs:
         """All objects, each an absolute name and a `PyroURI`, sorted."""
-        found: _Pairs = []
-        after, more = "", True
-        while more:
-            page, after = self._again("flat_page", after)
-            found += [(name, PyroURI(uri)) for name, uri in page]
-            more = bool(after)
-        return sorted(found)
+        return sorted((name, PyroURI(uri)) for page in self.flat_pages() for name, uri in page)
 
     def createGroup(self, groupname: str) -> None:
         """Make a group.
@@ -243,6 +237,14 @@ class NameServerProxy:
     def mark_seen(self, names: Iterable[str]) -> None:
         """Note that the servers of these names were heard of now."""
         self._again("mark_seen", [self.fullName(name) for name in names])
+
+    def flat_pages(self) -> Iterator[_Pairs]:
+        """All objects, each an absolute name and a URI as text, some at a time and not sorted: there may be many."""
+        after, more = "", True
+        while more:
+            page, after = self._again("flat_page", after)
+            yield [(name, uri) for name, uri in page]
+            more = bool(after)
 
     def follow(self, known: dict[str, str], seconds: float = 0.0) -> dict[str, str | None]:
         """Wait until names stand for something else; see `gpyro.naming_server.NameServer.follow`."""

@@ -131,6 +131,9 @@ def test_long_lists_are_fetched_in_parts():
             space.register(f":G.{number:04}", URI)
         assert ns.list(":G") == space.list(":G")
         assert [(name, str(uri)) for name, uri in ns.flatlist()] == space.flatlist()
+        pages = list(ns.flat_pages())
+        assert len(pages) > 1
+        assert sorted(pair for page in pages for pair in page) == space.flatlist()
         ns.deleteGroup(":G")
         with pytest.raises(NamingError):
             ns.list(":G")

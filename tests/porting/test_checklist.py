@@ -316,6 +316,10 @@ DIFFERENCES = {
         "naming_server::a_persistent_server_keeps_names_in_a_folder_of_its_own",
         "naming::a_kill_in_the_middle_of_registrations_loses_nothing_acknowledged",
     ),
+    "`pyro-nsc`": (
+        "nsc::resolve_goes_on_after_errors",
+        "nsc::there_is_none",
+    ),
     "exceptions in the loop of the name server": (
         "discovery::a_validator_that_fails_does_not_end_the_server",
         "discovery::garbage_is_not_answered",

@@ -62,6 +62,7 @@ MODULES = {
     "naming": """NameServer PersistentNameServer NameServerStarter NameServerLocator NameServerProxy BroadcastServer
         BCReqValidator NameSpaceSystemMeta NS_SYSCMD_LOCATION NS_SYSCMD_SHUTDOWN NameSpaceNode NameValue NamedTree
         PersistentNameSpaceNode bcRequestHandler main""",
+    "nsc": "PyroNSControl usage main",
     "configuration": "Config ConfigReader main",
     "test.echoserver": "EchoServer main",
 }
