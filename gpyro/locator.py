@@ -62,14 +62,14 @@ class NameServerLocator:
             ProtocolError: with host and port: as a call does that cannot connect.
             ConnectionDeniedError: there is one, but not for this identification.
         """
-        search = _Search(self._identification, host, port, trace, bcaddr)
+        search = Search(self._identification, host, port, trace, bcaddr)
         return search.run()
 
     def detectNS(
         self, host: str | None = None, port: int | None = None, trace: int = 0, bcaddr: str | None = None
     ) -> PyroURI:
         """Where the name server is. Arguments and errors are those of `getNS`; nothing is logged."""
-        found = _Search(self._identification, host, port, trace, bcaddr).run()
+        found = Search(self._identification, host, port, trace, bcaddr).run()
         uri = found.URI
         found._release()
         return uri
@@ -111,18 +111,24 @@ class NameServerLocator:
             found._release()
 
 
-class _Search:
-    """One search, and what is to be searched for again."""
+class Search:
+    """One search, and what is to be searched for again.
+
+    Attributes:
+        tried: the ways that did not lead to a name server so far, and why.
+    """
 
     def __init__(self, identification: Any, host: str | None, port: int | None, trace: int, bcaddr: str | None) -> None:
+        """The arguments are those of `NameServerLocator` and its `getNS`."""
         self._identification = identification
         self._given = host, port, bcaddr
         self._trace = trace
         self._settings: Settings = config.snapshot()
-        self._tried: dict[str, str] = {}
+        self.tried: dict[str, str] = {}
         self._denied: ConnectionDeniedError | None = None
 
     def run(self) -> NameServerProxy:
+        """The name server, connected. Raises as `NameServerLocator.getNS`."""
         check_not_in_hub(hub_state().hub)
         self._settings = config.snapshot()
         host, port, bcaddr = self._given
@@ -130,20 +136,20 @@ class _Search:
         if host:
             return self._contact(host, port)
         self._say("searching Pyro Name Server...")
-        self._tried, self._denied = {}, None
+        self.tried, self._denied = {}, None
         found = self._race(self._ways(port, bcaddr))
         if found is not None:
             return found
         if self._denied is not None:
             raise self._denied
-        tried = "; ".join(f"{where}: {reason}" for where, reason in self._tried.items())
+        tried = "; ".join(f"{where}: {reason}" for where, reason in self.tried.items())
         if port:
             raise PyroError(f"Name Server not responding: {tried}")
         raise NamingError(f"could not find NameServer; tried {tried}")
 
     def search_again(self) -> PyroURI:
         """Where it is now; for a `NameServerProxy` that lost it. Raises as `NameServerLocator.getNS`."""
-        found = _Search(self._identification, *self._given[:2], 0, self._given[2]).run()
+        found = Search(self._identification, *self._given[:2], 0, self._given[2]).run()
         uri = found.URI
         found._release()
         return uri
@@ -212,9 +218,9 @@ class _Search:
                 found = self._proxy(place, self.search_again)
         except ConnectionDeniedError as error:
             self._denied = error
-            self._tried[where] = str(error)
+            self.tried[where] = str(error)
         except (PyroError, OSError) as error:
-            self._tried[where] = str(error)
+            self.tried[where] = str(error)
         else:
             if not result.ready():
                 result.set(found)
@@ -232,16 +238,16 @@ class _Search:
             try:
                 self._try(f"the URI in {path}", read_uri_file(path), result, seconds)
             except OSError as error:
-                self._tried[f"the file {path}"] = str(error.strerror)
+                self.tried[f"the file {path}"] = str(error.strerror)
             except URIError as error:
-                self._tried[f"the file {path}"] = str(error)
+                self.tried[f"the file {path}"] = str(error)
             gevent.sleep(BETWEEN_TRIES)
 
     def _broadcast(
         self, result: AsyncResult[NameServerProxy | None], seconds: float, addr: str | None, port: int
     ) -> None:
         where = f"a broadcast to {addr or EVERYWHERE}:{port}"
-        self._tried[where] = "no answer"
+        self.tried[where] = "no answer"
         tries = -1 if self._settings.PYRO_BC_RETRIES < 0 else 1 + self._settings.PYRO_BC_RETRIES
         checks = []
         try:
@@ -251,6 +257,6 @@ class _Search:
                 checks.append(gevent.spawn(self._try, f"{uri}, which {sender} answered", uri, result, seconds))
             gevent.joinall(checks)
         except PyroError as error:
-            self._tried[where] = str(error)
+            self.tried[where] = str(error)
         finally:
             gevent.killall(checks)

@@ -30,7 +30,7 @@ ROOMS = {
     "termination servant reaping registrations hosting rounds hub_daemon",
     6: "naming naming_server naming_proxy name_view name_cache locator starter stores discovery "
     "command_line naming_tool eventsvc interop",
-    7: "core configuration util protocol testing test nsc nsc_output nsc_watch xnsc wxnsc",
+    7: "core configuration util protocol testing test doctor checkup conversation nsc nsc_output nsc_watch xnsc wxnsc",
 }
 FLOORS = {"gpyro": 7} | {f"gpyro.{room}": floor for floor, rooms in ROOMS.items() for room in rooms.split()}
 

@@ -76,7 +76,7 @@ def dial(state: HubState, to: Destination, deadline: float) -> tuple[_socket.soc
             continue
         try:
             set_options(sock, settings.PYRO_SOCK_KEEPALIVE)
-            code = _connect_one(state, sock, address, share)
+            code = connect_one(state, sock, address, share)
         except BaseException:
             sock.close()
             raise
@@ -87,8 +87,8 @@ def dial(state: HubState, to: Destination, deadline: float) -> tuple[_socket.soc
     raise NotSentError(f"connection failed: {to}: {'; '.join(failures)}")
 
 
-def _connect_one(state: HubState, sock: _socket.socket, address: Any, seconds: float) -> int:
-    """Connect within `seconds`; gives the error number, 0 for success."""
+def connect_one(state: HubState, sock: _socket.socket, address: Any, seconds: float) -> int:
+    """Connect a socket of `new_socket` within `seconds`; gives the error number, 0 for success."""
     code = sock.connect_ex(address)
     if code == errno.EAGAIN and sock.family == socket.AF_UNIX:
         return errno.ECONNREFUSED  # the daemon's backlog is full, and a Unix socket has no way to wait for room
