@@ -9,11 +9,16 @@ import sys
 import time
 from pathlib import Path
 
+import gevent
 import pytest
 
 from gpyro import core
 from gpyro.constants import INTERNAL_DAEMON_GUID
+from gpyro.errors import NamingError
+from gpyro.naming import NameServerProxy
 from gpyro.test import echoserver
+from tests.naming import configured, environment, name_server
+from tests.support import eventually, run_python
 
 ROOT = Path(__file__).parent.parent
 MODULE = [sys.executable, "-m", "gpyro.test.echoserver"]
@@ -24,8 +29,8 @@ PATIENCE = 30
 class Child:
     """A process whose output is read line by line, with an end to the patience."""
 
-    def __init__(self, command, *args):
-        environment = os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    def __init__(self, command, *args, items=None):
+        environment = os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)} | (items or {})
         self.process = subprocess.Popen(
             [*command, *map(str, args)],
             stdout=subprocess.PIPE,
@@ -61,8 +66,8 @@ class Child:
 def start():
     children = []
 
-    def start(*args, command=MODULE):
-        children.append(Child(command, *args))
+    def start(*args, command=MODULE, items=None):
+        children.append(Child(command, *args, items=items))
         return children[-1]
 
     yield start
@@ -284,3 +289,117 @@ def test_the_demo(start):
     assert code == 0, err
     assert "1,000 right answers" in out
     assert "All as it should be." in out
+
+
+# ---- at a name server
+
+
+def apart(function, *arguments):
+    """Call it in a thread, while the loop of this process, and so its name server, goes on."""
+    return gevent.get_hub().threadpool.apply(function, arguments)
+
+
+@pytest.fixture
+def items(tmp_path):
+    return environment(tmp_path, PYRO_NS_LEASE=60.0)  # longer than a test
+
+
+def own(items):
+    """The configuration of a process with a name server of its own, at any port and without broadcasts."""
+    return items | {"GPYRO_NS_PORT": "0", "GPYRO_NS_BC_ADDR": ""}
+
+
+def said(child, what):
+    return re.search(rf"^{what}: (\S+)$", child.output, re.MULTILINE)[1]
+
+
+@pytest.mark.parametrize("command", [MODULE, LAUNCHER], ids=["module", "launcher"])
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
+def test_it_has_a_name_at_the_name_server_until_it_ends(start, items, command, number, code):
+    with configured(items), name_server() as starter:
+        ns = NameServerProxy(starter.uri)
+        child = start("-n", command=command, items=items)
+        apart(child.wait_for, r"^echoserver running\.\n")
+        assert str(ns.resolve(echoserver.NAME)) == said(child, "PYRO URI")
+        proxy = core.getProxyForURI(said(child, "PYRONAME URI"))
+        assert proxy.echo("there") == "there"
+        proxy._release()
+        assert apart(child.end, number) == (code, "echoserver stopped.\n", "")
+        assert ns.list(":Pyro.test") == []
+        ns._release()
+
+
+def test_a_name_that_is_taken_is_one_clear_line(start, items):
+    with configured(items), name_server() as starter:
+        ns = NameServerProxy(starter.uri)
+        child = start("--naming", items=items)
+        apart(child.wait_for, r"^echoserver running\.\n")
+        code, out, err = apart(start("--naming", items=items).end)
+        assert (code, out) == (1, "")
+        assert err == "gpyro-echoserver: name already exists: ':Pyro.test.echoserver'\n"
+        assert str(ns.resolve(echoserver.NAME)) == said(child, "PYRO URI")
+        apart(child.end, signal.SIGKILL)
+        # A killed one's name is taken over, where its group is there already.
+        another = start("--naming", items=items)
+        apart(another.wait_for, r"^echoserver running\.\n")
+        assert str(ns.resolve(echoserver.NAME)) == said(another, "PYRO URI")
+        ns._release()
+        apart(another.end, signal.SIGTERM)
+
+
+def test_without_a_name_server_there_is_one_clear_line(start, items):
+    code, out, err = start("-n", items=items).end()
+    assert (code, out) == (1, "")
+    assert err.startswith("gpyro-echoserver: could not find NameServer; tried ")
+    assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize("command", [MODULE, LAUNCHER], ids=["module", "launcher"])
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
+def test_it_runs_a_name_server_of_its_own(start, items, command, number, code):
+    with configured(items), name_server() as other:  # which is not looked for
+        child = start("-N", "-H", "127.0.0.1", items=own(items), command=command)
+        apart(child.wait_for, r"^echoserver running\.\n")
+        with pytest.raises(NamingError, match="not found"):
+            other.server.space.resolve(echoserver.NAME)
+        ns = NameServerProxy(said(child, "URI is"))
+        assert ns.URI.port not in (0, other.uri.port)
+        assert str(ns.resolve(echoserver.NAME)) == said(child, "PYRO URI")
+        assert said(child, "PYRONAME URI") == f"PYRONAME://127.0.0.1:{ns.URI.port}/:Pyro.test.echoserver"
+        ns._release()
+        ended, out, err = apart(child.end, number)
+        assert (ended, out, err) == (code, "echoserver stopped.\n", "")
+
+
+def test_its_name_server_may_be_ended_before_it(start, items):
+    child = start("-N", "-H", "127.0.0.1", items=own(items))
+    child.wait_for(r"^echoserver running\.\n")
+    ns = NameServerProxy(said(child, "URI is"))
+    assert ns._shutdown() == "Will shut down shortly"
+    eventually(lambda: not reachable(ns.URI.port))
+    ns._release()
+    proxy = core.getProxyForURI(said(child, "PYRO URI"))
+    assert proxy.echo(1) == 1
+    proxy._release()
+    code, out, _ = child.end(signal.SIGTERM)
+    assert (code, out) == (0, "echoserver stopped.\n")
+
+
+def reachable(port):
+    with socket.socket() as sock:
+        return sock.connect_ex(("127.0.0.1", port)) == 0
+
+
+def test_a_port_that_its_name_server_cannot_have_is_one_clear_line(start, items):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        code, _, err = start("-N", "-H", "127.0.0.1", items=items | {"GPYRO_NS_PORT": str(port)}).end()
+    assert code == 1
+    assert err.startswith("gpyro-echoserver: ")
+    assert err.count("\n") == 1
+    assert "in use" in err
+
+
+def test_without_names_nothing_of_them_is_loaded():
+    code = "import sys; from gpyro.test import echoserver; print('gpyro.naming' in sys.modules)"
+    assert run_python(code) == (0, "False\n", "")

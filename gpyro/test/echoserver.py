@@ -1,7 +1,7 @@
 """A server that gives back what it is sent, and a load generator for it.
 
 Usage:
-  gpyro-echoserver [-H HOST] [-p PORT] [-v]
+  gpyro-echoserver [-H HOST] [-p PORT] [-n | -N] [-v]
   gpyro-echoserver --load URI [--callers N] [--duration SECONDS] [--calls N]
                    [--size BYTES] [--private] [--json]
   gpyro-echoserver -h | --help | --version
@@ -9,6 +9,9 @@ Usage:
 Server:
   -H HOST --host HOST   the address to listen on [default: localhost]
   -p PORT --port PORT   the port to listen on, 0 for any free one [default: 0]
+  -n --naming           give the object its name at the name server, which is looked for
+  -N --nameserver       run a name server, too, at the same host and PYRO_NS_PORT, and
+                        give the object its name there, without looking for others
   -v --verbose          print each call and the time it came, which slows it down a lot
 
 Load on a running echo server:
@@ -36,10 +39,11 @@ import json
 import random
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from reprlib import repr as short_repr
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import gevent
 from docopt import DocoptExit, docopt
@@ -47,12 +51,16 @@ from gevent.lock import BoundedSemaphore
 
 from gpyro import core
 from gpyro.constants import VERSION
-from gpyro.errors import PyroError
+from gpyro.errors import NamingError, PyroError
 from gpyro.settings import config
 from gpyro.test.load import Load, Progress
 from gpyro.test.signals import signals_call
 
+if TYPE_CHECKING:
+    from gpyro.naming import NameServerProxy
+
 NAME: Final = ":Pyro.test.echoserver"
+GROUPS: Final = (":Pyro", ":Pyro.test")
 
 MOST_CALLERS: Final = 10_000
 LONGEST_DURATION: Final = 3600
@@ -104,22 +112,67 @@ def _say(text: str) -> None:
     print(text, flush=True)
 
 
-def serve(host: str, port: int, verbose: bool) -> int:
-    """Run the echo server until it is told to end; the exit code."""
-    daemon = core.Daemon(host=host, port=port, norange=1)
-    try:
-        uri = str(daemon.connect(EchoServer(verbose), NAME))
-        location = uri.partition("://")[2].rpartition("/")[0]
-        _say(f"object name: {NAME}\nPYRO URI: {uri}\nPYROLOC URI: PYROLOC://{location}/{NAME}")
-        # Said from the loop, so that who reads it knows that the loop turns and signals are answered.
-        gevent.spawn(_say, "echoserver running.")
-        # SIGTERM is answered by requestLoop itself. Ctrl-C would otherwise strike whatever greenlet is on.
-        with signals_call(daemon.shutdown, signal.SIGINT) as came:
-            daemon.requestLoop()
-    finally:
-        daemon.shutdown(True)
+def serve(host: str, port: int, verbose: bool, naming: bool = False, nameserver: bool = False) -> int:
+    """Run the echo server until it is told to end; the exit code.
+
+    Args:
+        host: the address to listen on.
+        port: the port, 0 for any.
+        verbose: whether to print each call.
+        naming: whether to register the object at the name server that is found.
+        nameserver: whether to run a name server, and to register the object there.
+    """
+    with _name_server(host, naming, nameserver) as ns:
+        daemon = core.Daemon(host=host, port=port, norange=1)
+        try:
+            uri = str(_connect_object(daemon, EchoServer(verbose), ns))
+            location = uri.partition("://")[2].rpartition("/")[0]
+            _say(f"object name: {NAME}\nPYRO URI: {uri}\nPYROLOC URI: PYROLOC://{location}/{NAME}")
+            if ns is not None:
+                _say(f"PYRONAME URI: {core.PyroURI(ns.URI.address, NAME, ns.URI.port, 'PYRONAME')}")
+            # Said from the loop, so that who reads it knows that the loop turns and signals are answered.
+            gevent.spawn(_say, "echoserver running.")
+            # SIGTERM is answered by requestLoop itself. Ctrl-C would otherwise strike whatever greenlet is on.
+            with signals_call(daemon.shutdown, signal.SIGINT) as came:
+                daemon.requestLoop()
+        finally:
+            daemon.shutdown(True)
     _say("echoserver stopped.")
     return 128 + came[0] if came else 0
+
+
+@contextmanager
+def _name_server(host: str, naming: bool, own: bool) -> Iterator[NameServerProxy | None]:
+    """The name server to use, if any; one of this process's own ends with the block."""
+    if not naming and not own:
+        yield None
+        return
+    # Here, since it takes a while, and most echo servers do not need it.
+    from gpyro.naming import NameServerLocator, NameServerProxy, NameServerStarter
+
+    if not own:
+        yield NameServerLocator().getNS()
+        return
+    starter = NameServerStarter()
+    starter.begin(hostname=host, dontlookupother=1)
+    try:
+        assert starter.uri is not None
+        yield NameServerProxy(starter.uri)
+    finally:
+        starter.stop()
+
+
+def _connect_object(daemon: core.Daemon, obj: EchoServer, ns: NameServerProxy | None) -> core.PyroURI:
+    """Connect the object, under its name at the name server if there is one."""
+    if ns is not None:
+        for group in GROUPS:
+            try:
+                ns.createGroup(group)
+            except NamingError as error:
+                if error.args[0] != "group already exists":
+                    raise
+        daemon.useNameServer(ns)
+    return daemon.connect(obj, NAME)
 
 
 def load(uri: str, callers: int, duration: float, calls: int | None, size: int, private: bool, as_json: bool) -> int:
@@ -203,7 +256,8 @@ def _number(options: dict[str, Any], name: str, kind: type[int] | type[float], l
 
 def _run(options: dict[str, Any]) -> int:
     if options["--load"] is None:
-        return serve(options["--host"], _number(options, "--port", int, 0, 65535), options["--verbose"])
+        port = _number(options, "--port", int, 0, 65535)
+        return serve(options["--host"], port, options["--verbose"], options["--naming"], options["--nameserver"])
     callers = _number(options, "--callers", int, 1, MOST_CALLERS)
     duration = _number(options, "--duration", float, 0.001, LONGEST_DURATION)
     calls = None if options["--calls"] is None else _number(options, "--calls", int, 1, MOST_CALLS)
