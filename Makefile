@@ -18,7 +18,7 @@ help: ## list the targets
 
 setup: $(READY) ## make .venv and install gpyro there with what its tests need
 
-demo: $(READY) ## a server, a client and some load, to look at
+demo: $(READY) ## a name server, a server, a client and some load, to look at
 	@$(BIN)/python examples/demo.py
 
 test: $(READY) ## run the tests, a process for each processor

@@ -1,12 +1,14 @@
-"""Calls from this process to an object in another one: a value, an exception, an attribute, 1,000 greenlets, a load.
+"""Calls to an object in another process that is found by its name: a value, an exception, an attribute, a load.
 
     python examples/demo.py [SECONDS OF LOAD]
 
-It starts an echo server of its own and ends it again. Exit code 0 when everything came out as it should.
+It starts a name server and an echo server of its own, at ports that are free, and ends them again. Exit code 0 when
+everything came out as it should.
 """
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -14,7 +16,7 @@ import time
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
-from tempfile import TemporaryFile
+from tempfile import TemporaryDirectory, TemporaryFile
 from textwrap import indent
 from typing import IO
 
@@ -22,6 +24,7 @@ import gevent
 
 from gpyro import core
 from gpyro.errors import PyroError
+from gpyro.naming import NameServerProxy
 from gpyro.test.load import Load, Progress
 from gpyro.test.signals import signals_call
 
@@ -34,28 +37,40 @@ class DemoError(Exception):
 
 
 @contextmanager
-def echo_server(log: IO[str]) -> Iterator[str]:
-    """Run `python -m gpyro.test.echoserver` as a child process and give its URI; the child is gone afterwards.
+def process(what: str, command: list[str], items: dict[str, str], log: IO[str], last: str) -> Iterator[dict[str, str]]:
+    """Run a server as a child process, which is gone afterwards.
 
-    What it logs goes to `log`.
+    Args:
+        what: it is.
+        command: its command line, behind that of Python.
+        items: of its configuration.
+        log: where it logs to.
+        last: how the last line begins that it prints before it serves.
+
+    Returns:
+        What it printed until then: what stood before the first colon of each line, and what stood behind.
     """
-    command = [sys.executable, "-m", "gpyro.test.echoserver"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True, process_group=0) as server:
+    command = [sys.executable, *command]
+    environment = os.environ | {f"G{name}": value for name, value in items.items()}
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=log, text=True, process_group=0, env=environment
+    ) as server:
         try:
             assert server.stdout is not None
-            uri = ""
+            told = {}
             for line in server.stdout:
-                print("    " + line, end="")
-                if line.startswith("PYRO URI: "):
-                    uri = line.removeprefix("PYRO URI: ").strip()
-                if line.startswith("echoserver running"):
+                print("    " + line, end="", flush=True)
+                key, _, value = line.partition(": ")
+                told[key] = value.strip()
+                if line.startswith(last):
                     break
             else:
-                raise DemoError("the echo server ended before it was running")
-            yield uri
+                log.seek(0)
+                raise DemoError(f"the {what} ended before it was running: {log.read()}")
+            yield told
             server.terminate()
             if server.wait(STOP_SECONDS) != 0:
-                raise DemoError(f"the echo server ended with code {server.returncode}")
+                raise DemoError(f"the {what} ended with code {server.returncode}")
         finally:
             if server.poll() is None:
                 server.terminate()
@@ -63,6 +78,27 @@ def echo_server(log: IO[str]) -> Iterator[str]:
                     server.wait(STOP_SECONDS)
                 except subprocess.TimeoutExpired:
                     server.kill()
+
+
+@contextmanager
+def name_server(directory: str) -> Iterator[core.PyroURI]:
+    """Run a name server, which keeps its files in this directory; gives where it is."""
+    run = "NameServerStarter().start(hostname='localhost', nsport=0, dontlookupother=1, nobroadcast=True)"
+    command = ["-c", f"from gpyro.naming import NameServerStarter; {run}"]
+    with (
+        TemporaryFile("w+") as log,
+        process("name server", command, {"PYRO_STORAGE": directory}, log, "Name Server started") as told,
+    ):
+        yield core.PyroURI(told["URI is"])
+
+
+@contextmanager
+def echo_server(names: core.PyroURI, directory: str, log: IO[str]) -> Iterator[str]:
+    """Run an echo server that registers itself at this name server; gives a URI that tells no more than its name."""
+    items = {"PYRO_STORAGE": directory, "PYRO_NS_HOSTNAME": names.address, "PYRO_NS_PORT": str(names.port)}
+    command = ["-m", "gpyro.test.echoserver", "--naming"]
+    with process("echo server", command, items, log, "echoserver running") as told:
+        yield told["PYRONAME URI"]
 
 
 def show(title: str) -> None:
@@ -74,6 +110,24 @@ def check(right: bool, what: str) -> None:
     """Stop the demo unless `right`."""
     if not right:
         raise DemoError(what)
+
+
+def name(uri: str, ns: NameServerProxy) -> None:
+    """The name leads to the object, wherever that is."""
+    show("Its name is all that a client needs")
+    for registered, where in ns.flatlist():
+        print(f"    {registered:<25}{where}")
+    echo = core.getProxyForURI(uri)
+    check(echo.echo("found") == "found", "the object was not found by its name")
+    print(f"    {uri} leads to it")
+
+
+def gone(ns: NameServerProxy) -> None:
+    """A server that ends takes its names with it."""
+    show("The echo server has ended, and its name is gone")
+    left = [registered for registered, _ in ns.flatlist()]
+    print("    " + ", ".join(left))
+    check(not any("echoserver" in registered for registered in left), "the name of the echo server is still there")
 
 
 def value(uri: str) -> None:
@@ -99,9 +153,9 @@ def exception(uri: str, log: IO[str]) -> None:
     else:
         raise DemoError("no exception came")
     log.seek(0)
-    logged = log.readline().strip()
-    print(f"    and in the server's log: {logged}, ...")
-    check("raised ZeroDivisionError" in logged, "the server did not log the exception")
+    logged = [line.strip() for line in log if "raised ZeroDivisionError" in line]
+    check(bool(logged), "the server did not log the exception")
+    print(f"    and in the server's log: {logged[0]}, ...")
 
 
 def attribute(uri: str) -> None:
@@ -158,13 +212,20 @@ def main() -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # the same as Ctrl-C: end the server, too
     try:
         seconds = float(sys.argv[1]) if len(sys.argv) > 1 else 5.0
-        show("An echo server in a process of its own")
-        with TemporaryFile("w+") as log, echo_server(log) as uri:
-            value(uri)
-            exception(uri, log)
-            attribute(uri)
-            greenlets(uri)
-            interrupted = load(uri, seconds)
+        with TemporaryDirectory() as directory, TemporaryFile("w+") as log:
+            show("A name server in a process of its own")
+            with name_server(directory) as names:
+                ns = NameServerProxy(names)
+                show("An echo server in another one, which registers itself there")
+                with echo_server(names, directory, log) as uri:
+                    name(uri, ns)
+                    value(uri)
+                    exception(uri, log)
+                    attribute(uri)
+                    greenlets(uri)
+                    interrupted = load(uri, seconds)
+                gone(ns)
+                ns._release()
         if interrupted:
             return 130
     except (DemoError, PyroError, OSError, ValueError, subprocess.TimeoutExpired) as error:

@@ -284,11 +284,30 @@ def test_a_server_that_goes_away_during_the_load(start, server, uri):
     assert result["first_error"]
 
 
+DEMO = [sys.executable, str(ROOT / "examples" / "demo.py")]
+
+
 def test_the_demo(start):
-    code, out, err = start(ROOT / "examples" / "demo.py", "0.3", command=[sys.executable]).end()
-    assert code == 0, err
+    with socket.create_server(("127.0.0.1", 0)) as taken:  # as with a name server, or anything else, running already
+        items = {"GPYRO_NS_PORT": str(taken.getsockname()[1]), "GPYRO_NS_HOSTNAME": "nowhere.invalid"}
+        code, out, err = start("0.3", command=DEMO, items=items).end()
+    assert (code, err) == (0, "")
+    assert re.search(r"PYRONAME://localhost:\d+/:Pyro\.test\.echoserver leads to it", out)
     assert "1,000 right answers" in out
+    assert re.search(r"its name is gone\n +:Pyro\.NameServer\n", out)
     assert "All as it should be." in out
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_demo_that_is_interrupted_leaves_nothing_running(start, number):
+    demo = start("60", command=DEMO)
+    demo.wait_for(r"Load: 64 callers")
+    ports = [int(port) for port in re.findall(r"URI.*//localhost:(\d+)/", demo.output)]
+    assert len(set(ports)) == 2
+    code, _, err = demo.end(number)
+    assert code == 130
+    assert "Traceback" not in err
+    assert not any(map(reachable, ports))
 
 
 # ---- at a name server

@@ -1,7 +1,7 @@
 """A server that gives back what it is sent, and a load generator for it.
 
 Usage:
-  gpyro-echoserver [-H HOST] [-p PORT] [-n | -N] [-v]
+  gpyro-echoserver [-H HOST] [-p PORT] [-n] [-N] [-v]
   gpyro-echoserver --load URI [--callers N] [--duration SECONDS] [--calls N]
                    [--size BYTES] [--private] [--json]
   gpyro-echoserver -h | --help | --version

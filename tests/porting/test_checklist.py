@@ -98,6 +98,10 @@ CHECKLIST = {
         "echoserver::it_says_where_it_is",
         "echoserver::help",
     ),
+    "the echo server's -n and -N": (
+        "echoserver::it_has_a_name_at_the_name_server_until_it_ends",
+        "echoserver::it_runs_a_name_server_of_its_own",
+    ),
     "PYRO_STORAGE": (
         "porting/start::a_server_and_a_client_that_say_what_they_are",
         "porting/start::storage_is_checked_for_servers_and_not_for_clients",
