@@ -20,7 +20,7 @@ from gpyro.wire.hello import SCRAM, Hello
 LARGEST: Final = 1 << 20
 """Bytes of an answer that are read: room for an exception with its traceback."""
 
-PROVOKING: Final = 0.5
+PROVOKING: float = 1.0
 """Seconds for a server that waits for the end of a line to complain."""
 
 _NOBODYS_NAME: Final = b"_"
