@@ -12,7 +12,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from docopt import DocoptExit, docopt
 from greenlet import getcurrent
@@ -26,7 +26,7 @@ from gpyro.net.hub import hub_state
 Options = dict[str, Any]
 
 MOST_OF_A_FILE: Final = 4096
-"""Bytes of a file with a passphrase that are read."""
+"""Characters of a file with a passphrase that are read."""
 
 # An option as help texts have it: -p PORT --port=PORT, -v --verbose, -d [DIR] --database=[DIR]
 _OPTION: Final = re.compile(r"^ +-(\w)(?: (\[?)[^\s-]\S*)? --([\w-]+)", re.MULTILINE)
@@ -54,14 +54,12 @@ def run_tool(name: str, text: str, argv: Sequence[str] | None, run: Callable[[Op
     """
     words = _with_all_values(text, sys.argv[1:] if argv is None else argv)
     try:
-        options = docopt(text, argv=words, version=f"gpyro {VERSION}")
+        return run(_options(text, words))
     except DocoptExit as error:
         told = str(error).partition("\n")[0]
         why = told if told.startswith("-") else "these arguments do not fit together"
         print(f"{name}: {why}\n{error.usage.rstrip()}\n{name} --help tells more.", file=sys.stderr)
         return 2
-    try:
-        return run(options)
     except UsageError as error:
         print(f"{name}: {error}", file=sys.stderr)
         return 2
@@ -72,6 +70,16 @@ def run_tool(name: str, text: str, argv: Sequence[str] | None, run: Callable[[Op
         return 128 + signal.SIGINT
     finally:
         _let_go_of_output()
+
+
+def _options(text: str, words: Sequence[str]) -> Options:
+    try:
+        return docopt(text, argv=words, version=f"gpyro {VERSION}")
+    except DocoptExit:
+        raise
+    except SystemExit:  # it printed the help, or the version
+        sys.stdout.flush()  # an error of that is told, too
+        raise
 
 
 def _let_go_of_output() -> None:
@@ -162,11 +170,13 @@ def host(options: Options, name: str) -> str | None:
     return value
 
 
-def identification(options: Options) -> str | None:
-    """The passphrase that ``--identification`` is, or that is the first line of ``--identification-file``; or None.
+def identification(options: Options) -> str | tuple[str, str] | None:
+    """What ``--identification`` or the file of ``--identification-file`` says; None if neither is there.
+
+    The option is a passphrase. The file has that alone, or a user's name in a line above.
 
     Raises:
-        UsageError: both are there, the file cannot be read, or that is no passphrase.
+        UsageError: both are there, the file cannot be read or has other lines, or that is no passphrase.
     """
     name, passphrase = "--identification", options["--identification"]
     path = options["--identification-file"]
@@ -174,22 +184,27 @@ def identification(options: Options) -> str | None:
         if passphrase is not None:
             raise UsageError("--identification and --identification-file are two ways to say the same: use one")
         name = "--identification-file"
-        passphrase = _first_line(path)
+        lines = _lines(path)
+        if len(lines) not in {1, 2}:
+            raise UsageError(
+                f"{name}: {path} has {len(lines)} lines: expected is a passphrase, or a user's name and a passphrase"
+            )
+        passphrase = lines[0] if len(lines) == 1 else tuple(lines)
     if passphrase is None:
         return None
     try:
         Identification.of(passphrase)
     except ValueError as error:  # which does not tell the passphrase
         raise UsageError(f"{name}: {error}") from None
-    return str(passphrase)
+    return cast("str | tuple[str, str]", passphrase)
 
 
-def _first_line(path: str) -> str:
+def _lines(path: str) -> list[str]:
     try:
         if path == "-":
-            return sys.stdin.readline(MOST_OF_A_FILE).rstrip("\r\n")
+            return sys.stdin.read(MOST_OF_A_FILE).splitlines()
         with open(path, encoding="utf-8") as file:
-            return file.readline(MOST_OF_A_FILE).rstrip("\r\n")
+            return file.read(MOST_OF_A_FILE).splitlines()
     except (OSError, UnicodeDecodeError) as error:
         why = getattr(error, "strerror", None) or "it is no text in UTF-8"
         raise UsageError(f"--identification-file: {path} cannot be read: {why}") from None

@@ -1,21 +1,21 @@
 """Walks from a URI to its object, step by step, and says which step fails.
 
 Usage:
-  gpyro-doctor [-i FILE] [--timeout SECONDS] [--json] URI
-  gpyro-doctor -h | --help | --version
+  gpyro-doctor [options] URI
 
 The URI is one of PYRO://host:port/id, PYROLOC://host:port/name and PYRONAME://name
 (or PYRONAME://host:port/name, where the name server is at that host and port).
 
-  -i FILE --identification-file FILE   a file with the passphrase; - reads it from
-                                       standard input. If the server wants a user's
-                                       name, too, it stands in a line above
-  --timeout SECONDS                    how long a step may take, above 0 up to 600
-                                       [default: 5]
-  --json                               print the result as JSON
+  -i ID --identification=ID    the passphrase. Everybody on this machine can see it in the
+                               list of processes; better is:
+  --identification-file=FILE   a file with the passphrase, and if the server wants a
+                               user's name, too, that in a line above; the standard
+                               input if FILE is -
+  --timeout=SECONDS            how long a step may take, above 0 up to 600 [default: 5]
+  --json                       print the result as JSON
 
-  -h --help                            this text
-  --version                            the version of gpyro
+  -h --help                    this text
+  --version                    the version of gpyro
 
 The steps:
   name      find the name server, and what the name stands for
@@ -32,17 +32,14 @@ failed, and 2 if the arguments, among them the URI, cannot be used.
 from __future__ import annotations
 
 import json
-import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from time import perf_counter
 from typing import Any, Final
 
-from docopt import DocoptExit, docopt
-
 from gpyro.checkup import FAILED, Checkup, Step
-from gpyro.constants import VERSION
+from gpyro.command_line import Options, UsageError, identification, run_tool
 from gpyro.conversation import shown
 from gpyro.errors import ConfigurationError, NamingError, URIError
 from gpyro.pyrouri import PyroURI
@@ -50,39 +47,23 @@ from gpyro.settings import config
 
 LONGEST: Final = 600.0
 
-MOST: Final = 4096
-"""Characters of the file with the passphrase that are read."""
-
 _INDENT: Final = " " * 18
 
 
-class UsageError(Exception):
-    """An argument has a value that cannot be used."""
-
-
-def main(argv: list[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Run the tool with these arguments (without them: the process's own); the exit code."""
-    try:
-        options = docopt(__doc__ or "", argv=argv, version=f"gpyro {VERSION}")
-    except DocoptExit as error:
-        print(f"gpyro-doctor: these arguments do not fit together\n{error.usage}", file=sys.stderr)
-        return 2
+    return run_tool("gpyro-doctor", __doc__ or "", argv, _run)
+
+
+def _run(options: Options) -> int:
     try:
         config.snapshot()
-        seconds, uri = _seconds(options["--timeout"]), _uri(options["URI"])
-        checkup = Checkup(uri, _identification(options["--identification-file"]), seconds)
-    except (UsageError, ConfigurationError, ValueError) as error:
-        print(f"gpyro-doctor: {error}", file=sys.stderr)
-        return 2
+    except ConfigurationError as error:
+        raise UsageError(str(error)) from None
+    seconds, uri = _seconds(options["--timeout"]), _uri(options["URI"])
+    checkup = Checkup(uri, identification(options), seconds)
     tell = _tell_as_json if options["--json"] else _tell
-    try:
-        return 0 if tell(uri, checkup.run()) else 1
-    except KeyboardInterrupt:
-        return 130
-    except BrokenPipeError:
-        # Nobody reads it, and Python is not to try again with the rest when it ends.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
+    return 0 if tell(uri, checkup.run()) else 1
 
 
 def _seconds(text: str) -> float:
@@ -102,28 +83,6 @@ def _uri(text: str) -> PyroURI:
         return PyroURI(text)
     except (URIError, NamingError) as error:
         raise UsageError(shown(str(error))) from None
-
-
-def _identification(path: str | None) -> str | tuple[str, str] | None:
-    """What is in the file with the passphrase: that, or a user's name and that."""
-    if path is None:
-        return None
-    try:
-        if path == "-":
-            text = sys.stdin.read(MOST)
-        else:
-            with open(path, encoding="utf-8") as file:
-                text = file.read(MOST)
-    except (OSError, UnicodeDecodeError) as error:
-        why = getattr(error, "strerror", None) or "it is not text in UTF-8"
-        raise UsageError(f"the passphrase cannot be read from {path}: {why}") from None
-    lines = text.splitlines()
-    if len(lines) == 1:
-        return lines[0]
-    if len(lines) == 2:
-        return lines[0], lines[1]
-    where = "standard input" if path == "-" else path
-    raise UsageError(f"{where} has {len(lines)} lines: expected is the passphrase, or a user's name and the passphrase")
 
 
 def _tell(uri: PyroURI, steps: Iterator[Step]) -> bool:

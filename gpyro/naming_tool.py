@@ -22,8 +22,8 @@ What it keeps:
 Who may use it:
   -i ID --identification=ID  a passphrase that clients need. Everybody on this machine
                            can see it in the list of processes; better is:
-  --identification-file=FILE  the passphrase is the first line of this file, or of the
-                           standard input if FILE is -
+  --identification-file=FILE  a file with the passphrase, or with a user's name in a line
+                              above; the standard input if FILE is -
   -s MODULE --security=MODULE  a module of Python's with the functions NSGuard, which
                            gives what judges connections, and BCGuard, which gives what
                            judges broadcasts; each may give None

@@ -30,8 +30,8 @@ Which name server:
 Who asks:
   -i ID --identification=ID  the passphrase. Everybody on this machine can see it in the
                          list of processes; better is:
-  --identification-file=FILE  the passphrase is the first line of this file, or of the
-                         standard input if FILE is -
+  --identification-file=FILE  a file with the passphrase, or with a user's name in a line
+                         above; the standard input if FILE is -
 
   --json                 write a JSON object for each line
   --all                  have watch begin with the names that are there
@@ -100,7 +100,7 @@ class PyroNSControl:
         host: str | None = None,
         port: int | None = None,
         bcaddr: str | None = None,
-        identification: str | None = None,
+        identification: str | tuple[str, str] | None = None,
         with_all: bool = False,
     ) -> None:
         """Nothing is asked yet.

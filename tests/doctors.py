@@ -61,7 +61,7 @@ def ask(uri: object, *options: str, seconds: float = 5, passphrase: str | None =
     """Run the tool in this process; a passphrase comes by its standard input."""
     out, err, stdin = io.StringIO(), io.StringIO(), sys.stdin
     if passphrase is not None:
-        options = (*options, "-i", "-")
+        options = (*options, "--identification-file", "-")
         sys.stdin = io.StringIO(passphrase)
     try:
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):

@@ -52,6 +52,12 @@ class Program:
         self.process.stdin.write(text + "\n")
         self.process.stdin.flush()
 
+    def end_input(self) -> None:
+        """Write nothing more to it."""
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+        self.process.stdin = None  # as `communicate` wants it
+
     def send_signal(self, number: int) -> None:
         self.process.send_signal(number)
 

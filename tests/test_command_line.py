@@ -151,12 +151,18 @@ class TestIdentification:
 
     def test_of_a_file(self, tmp_path):
         path = tmp_path / "passphrase"
-        path.write_text("open sesame \r\na second line\n")
+        path.write_text("open sesame \r\n")
         assert self.read(path=path) == "open sesame "
+        path.write_text("ali\nopen sesame")
+        assert self.read(path=path) == ("ali", "open sesame")
+        for text, lines in (("", 0), ("a\nb\nc\n", 3)):
+            path.write_text(text)
+            with pytest.raises(UsageError, match=rf"{path} has {lines} lines: expected is"):
+                self.read(path=path)
         with pytest.raises(UsageError, match="two ways"):
             self.read("open sesame", path)
         path.write_text("\nsecond")
-        with pytest.raises(UsageError, match=r"^--identification-file: a passphrase has 1 to"):
+        with pytest.raises(UsageError, match=r"^--identification-file: a "):
             self.read(path=path)
         path.write_bytes(b"\xff\xfe")
         with pytest.raises(UsageError, match=r"^--identification-file: .*passphrase cannot be read: it is no text"):
@@ -166,7 +172,7 @@ class TestIdentification:
                 self.read(path=where)
 
     def test_of_the_standard_input(self, monkeypatch):
-        monkeypatch.setattr("sys.stdin", io.StringIO("open sesame\nmore"))
+        monkeypatch.setattr("sys.stdin", io.StringIO("open sesame\n"))
         assert self.read(path="-") == "open sesame"
 
 

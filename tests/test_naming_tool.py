@@ -344,6 +344,7 @@ def test_passphrases(tool, tmp_path):
         with tool(*options) as server:
             if options[0].endswith("-"):
                 server.say("open sesame")
+                server.end_input()
             assert "Requiring connection authentication." in started(server)
             client("open sesame").ping()
             with pytest.raises(ConnectionDeniedError):

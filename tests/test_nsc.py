@@ -498,6 +498,8 @@ def test_output_that_cannot_be_written(env, ns):
     with program(full + AS_COMMAND, *MODULE, "ping", environment=env) as ping:
         error = "gpyro-nsc: the output cannot be written: No space left on device\n"
         assert ping.end() == (1, "", error)
+    with program(full + AS_COMMAND, *MODULE, "--help", environment=env) as asked:
+        assert asked.end() == (1, "", "gpyro-nsc: [Errno 28] No space left on device\n")
 
 
 def test_no_output_at_all(env, ns):
