@@ -72,7 +72,7 @@ def run_tool(name: str, text: str, argv: Sequence[str] | None, run: Callable[[Op
         _let_go_of_output()
 
 
-def _options(text: str, words: Sequence[str]) -> Options:
+def _options(text: str, words: list[str]) -> Options:
     try:
         return docopt(text, argv=words, version=f"gpyro {VERSION}")
     except DocoptExit:

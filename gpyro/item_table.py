@@ -365,6 +365,27 @@ _EVENT_SERVICE = (
         "publishers wait for a subscriber whose queue is full; otherwise it loses the event",
         pyro3=SAME,
     ),
+    Item(
+        "PYRO_ES_BLOCKTIME",
+        5.0,
+        Seconds(0.001, 86_400.0),
+        "seconds that a publisher waits for that at most; then the subscriber loses the event",
+        "one subscriber that hangs is not to stop those who publish",
+    ),
+    Item(
+        "PYRO_ES_QUEUEBYTES",
+        8 * MIB,
+        Whole(0, (1 << 32) - 1),
+        "bytes of the events that may wait for one subscriber; 0 for any number",
+        "a thousand large events would be too much",
+    ),
+    Item(
+        "PYRO_ES_MAXEVENT",
+        4 * MIB,
+        Whole(1024, (1 << 32) - 1),
+        "bytes of one event; larger ones are refused",
+        "with it in a message, there is room for more than one; large data are better fetched by a call",
+    ),
 )
 
 _CERTIFICATES = (
@@ -401,7 +422,7 @@ SUBJECTS: Final = (
     Subject("How much a peer may take", _LIMITS),
     Subject("The two logs", _LOGS),
     Subject("Name server", _NAME_SERVER),
-    Subject("Event service", _EVENT_SERVICE, "the event service"),
+    Subject("Event service", _EVENT_SERVICE),
     Subject("Certificates", _CERTIFICATES, "encryption"),
 )
 

@@ -109,6 +109,9 @@ class Names:
 
     PYRO_ES_QUEUESIZE: int
     PYRO_ES_BLOCKQUEUE: bool
+    PYRO_ES_BLOCKTIME: float
+    PYRO_ES_QUEUEBYTES: int
+    PYRO_ES_MAXEVENT: int
 
     PYROSSL_CERTDIR: str
     PYROSSL_CA_CERT: str

@@ -55,7 +55,8 @@ from gpyro.discovery import BCReqValidator
 from gpyro.item_kinds import Host
 from gpyro.item_sources import current_directory
 from gpyro.naming_server import NO_PAIRS
-from gpyro.starter import Guards, NameServerStarter, say
+from gpyro.service_starter import say
+from gpyro.starter import Guards, NameServerStarter
 from gpyro.validators import DefaultConnValidator
 
 _GUARDS: Final[tuple[tuple[str, type], ...]] = (("NSGuard", DefaultConnValidator), ("BCGuard", BCReqValidator))

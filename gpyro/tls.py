@@ -8,6 +8,7 @@ greenlets which that one spawns.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -92,9 +93,21 @@ class Session:
         queue: calls that have to wait, as for initTLS; None when calls may start.
         failure: the answer to all its calls if initTLS raised: the encoded error.
         ended: the session is over.
+        on_end: called in the hub when it ends; must not raise or block.
     """
 
-    __slots__ = ("__weakref__", "_caller", "_storage", "channel", "ended", "failure", "id", "object_id", "queue")
+    __slots__ = (
+        "__weakref__",
+        "_caller",
+        "_storage",
+        "channel",
+        "ended",
+        "failure",
+        "id",
+        "object_id",
+        "on_end",
+        "queue",
+    )
 
     def __init__(self, channel: Channel, session_id: int, object_id: str) -> None:
         self.channel = channel
@@ -103,6 +116,7 @@ class Session:
         self.queue: deque[Call] | None = None
         self.failure: bytes | None = None
         self.ended = False
+        self.on_end: Callable[[], object] | None = None
         # Most sessions never ask for these.
         self._caller: Caller | None = None
         self._storage: LocalStorage | None = None
@@ -130,6 +144,9 @@ class Session:
         self.ended = True
         if self._caller is not None:
             self._caller.connected = False
+        on_end, self.on_end = self.on_end, None
+        if on_end is not None:
+            on_end()
 
 
 class Call:

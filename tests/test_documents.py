@@ -32,3 +32,13 @@ def test_the_example_of_stores(tmp_path: Path) -> None:
     block = blocks("docs/stores.md")[0].replace("names.db", str(tmp_path / "names.db"))
     code, out, err = run_python(block)
     assert (code, out.splitlines()) == (0, ["True", "1 2"]), err
+
+
+EVENTS_PRELUDE, *EVENTS = blocks("docs/events.md")[1:]
+
+
+@pytest.mark.parametrize("block", EVENTS, ids=lambda block: block.split("\n")[0][:40])
+def test_examples_of_events(block: str) -> None:
+    said = "".join(f"{line}\n" for line in re.findall(r"^# (.*)$", block, re.MULTILINE))
+    code, out, err = run_python(f"{EVENTS_PRELUDE}\nprint('begun')\n{block}\nstarter.stop()\n")
+    assert (code, out.partition("begun\n")[2]) == (0, said), err

@@ -51,7 +51,7 @@ def test_the_manuals_tables_have_a_row_for_each_item() -> None:
     assert "| `PYRO_MULTITHREADED` | `1` |  | calls of one daemon overlap" in text
     before, _, after = text.partition("### Name server")
     assert "is to come" not in before
-    assert "have no effect yet: the event service is to come." in after
+    assert "have no effect yet: encryption is to come." in after
     assert {row.count("|") for row in text.split("\n") if row.startswith("| `")} == {5, 3}
     assert "*(live)*" in next(line for line in text.split("\n") if "PYRO_NS_DEFAULTGROUP" in line)
     assert "*(environment only)*" in next(line for line in text.split("\n") if "PYRO_CONFIG_FILE" in line)

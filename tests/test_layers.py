@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parent.parent / "gpyro"
 # A module or package (with all that is in it): its floor. The longest name that fits counts.
 ROOMS = {
     0: "errors constants remote_traceback uri names guid",
-    1: "wire values auth exposure store_contract namespace",
+    1: "wire values auth exposure store_contract namespace topics",
     2: "settings items item_kinds item_table item_sources config_file startup tracebacks logs limited_log argparser "
     "deadline",
     3: "net",
@@ -29,7 +29,8 @@ ROOMS = {
     5: "pyrouri validators sessions remote adapter proxy callbacks futures batching plugins "
     "termination servant reaping registrations hosting rounds hub_daemon",
     6: "naming naming_server naming_proxy name_view name_cache locator starter stores discovery "
-    "command_line naming_tool eventsvc interop",
+    "command_line naming_tool interop "
+    "service_starter eventsvc events event_link event_routes event_receiver event_server event_clients event_starter",
     7: "core configuration util protocol testing test doctor checkup conversation nsc nsc_output nsc_watch xnsc wxnsc",
 }
 FLOORS = {"gpyro": 7} | {f"gpyro.{room}": floor for floor, rooms in ROOMS.items() for room in rooms.split()}

@@ -481,7 +481,7 @@ def test_only_those_items_may_be_zero_where_zero_means_something() -> None:
             "PYRO_MAX_BUFFERS",
             "PYRO_TRACELEVEL",
         ),
-        *("PYRO_USER_TRACELEVEL", "PYRO_NS_PORT", "PYRO_BC_RETRIES", "PYRO_ES_QUEUESIZE"),
+        *("PYRO_USER_TRACELEVEL", "PYRO_NS_PORT", "PYRO_BC_RETRIES", "PYRO_ES_QUEUESIZE", "PYRO_ES_QUEUEBYTES"),
     ]
 
 

@@ -513,3 +513,23 @@ def test_without_multithreading_attribute_reads_wait_their_turn_too(one_at_a_tim
         gevent.joinall(together, raise_error=True)
         assert obj.most == 1
         release(proxy)
+
+
+def test_what_is_to_be_done_at_the_end_of_a_session_is_done_once():
+    ended = []
+
+    class Service(core.ObjBase):
+        def begin(self):
+            session = gpyro.tls.current_call().session
+            session.on_end = lambda: ended.append(session.ended)
+
+    service = Service()
+    with serving(service) as daemon:
+        first, second = (core.getProxyForURI(uri_of(daemon, service)) for _ in range(2))
+        first.begin()
+        second.begin()
+        first._release()
+        eventually(lambda: ended == [True])
+        daemon.connections[0].close("as if the network had failed")
+        eventually(lambda: ended == [True, True])
+        second._release()

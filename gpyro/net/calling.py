@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,7 @@ from gpyro.errors import (
     TimeoutError,
     WireError,
 )
-from gpyro.net.calls import OutgoingCall, Turnstile
+from gpyro.net.calls import OutgoingCall, Told, Turnstile
 from gpyro.net.hub import HubState
 from gpyro.net.outgoing import GATHER_SIZE, HIGH_WATER
 from gpyro.net.stream import GATHERING, FrameStream
@@ -203,6 +204,46 @@ class CallingStream(FrameStream):
         finally:
             del answer, call.answer  # the error holds the frames up to the program's, with what they were to send
 
+    def request_soon(self, session_id: int, body: bytes, told: Callable[[Frame | Exception], object]) -> bool:
+        """Send a CALL if that is possible at once, without anybody waiting for its answer. From any greenlet.
+
+        Args:
+            session_id: one of `opened`.
+            body: the encoded call.
+            told: called in the hub with the answer, or with what `request` would raise. Must not raise or block.
+
+        Returns:
+            Whether it was sent; if not, `wait_for_room` waits until it can be, or says why it cannot.
+        """
+        size, window, out = len(body), self.window, self.out
+        if not (
+            window.calls > 0
+            and size <= window.bytes
+            and (self._calls_waiting is None or not self._calls_waiting.busy)
+            and out.size <= HIGH_WATER
+            and self.usable
+            and self.opened is not None
+            and session_id in self.opened
+            and size <= self.peer_limit
+        ):
+            return False
+        window.take(size)
+        if not self.pending:
+            self.drained = False
+            self._read_watcher.ref = True
+        call_id = self.call_ids.take()
+        waiting = Told(told)
+        waiting.call = self.pending[call_id] = OutgoingCall(waiting, size, out.sent + out.size)
+        header = _pack_header(Kind.CALL, 0, 0, call_id, session_id, size)
+        if size < UNJOINED:
+            out.pieces.append(header + body)
+        else:
+            out.pieces += (header, body)
+        out.size += HEADER_SIZE + size
+        if out.size >= GATHER_SIZE or not (self._gathering or self._flush_due):
+            self._flush_soon()
+        return True
+
     def send_oneway(self, session_id: int, body: bytes, flags: int = 0, deadline: float | None = None) -> None:
         """Send a call that gets no answer. Raises as `request` does, as long as it waits to be sent."""
         caller = getcurrent()
@@ -262,6 +303,11 @@ class CallingStream(FrameStream):
         turnstile = self._take(getcurrent(), session_id, size, deadline)
         if turnstile is not None:
             turnstile.passed()
+
+    def wait_for_room(self, session_id: int, size: int) -> None:
+        """Wait until a call of `size` bytes can be sent. Raises as `request` does."""
+        self.reserve(session_id, size, None)
+        self.unreserve(size)
 
     def unreserve(self, size: int) -> None:
         """The request was not sent."""

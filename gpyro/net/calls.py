@@ -16,12 +16,33 @@ if TYPE_CHECKING:
     from gpyro.wire.frames import Frame
 
 
+class Told:
+    """Stands in the place of the greenlet that waits for an answer, where nobody waits: a function is called with it.
+
+    That saves a greenlet for each of the many calls that a server has out to its clients.
+    """
+
+    __slots__ = ("_told", "call")
+
+    call: OutgoingCall
+
+    def __init__(self, told: Callable[[Frame | Exception], object]) -> None:
+        self._told = told
+
+    def switch(self) -> None:
+        """The answer is there. In the hub."""
+        answer = self.call.answer
+        del self.call  # the two hold each other
+        assert answer is not None
+        self._told(answer)
+
+
 class OutgoingCall:
     """A call that was sent.
 
     Attributes:
-        caller: the greenlet that waits for the answer; None once it left early, when a late answer is only accounted
-            for.
+        caller: the greenlet that waits for the answer, or a `Told`; None once it left early, when a late answer is
+            only accounted for.
         answer: the frame that answered, or why none will come.
         size: bytes of its body, which the window gets back with the answer.
         position: how many bytes the channel had to send before it; tells whether any of it left.
@@ -29,8 +50,8 @@ class OutgoingCall:
 
     answer: Frame | Exception | None = None
 
-    def __init__(self, caller: greenlet, size: int, position: int) -> None:
-        self.caller: greenlet | None = caller
+    def __init__(self, caller: greenlet | Told, size: int, position: int) -> None:
+        self.caller: greenlet | Told | None = caller
         self.size = size
         self.position = position
 

@@ -99,6 +99,7 @@ class Channel(CallingStream):
 
     __slots__ = (
         "_deferred",
+        "_end_watchers",
         "_held",
         "_owed_bytes",
         "_owed_calls",
@@ -150,6 +151,7 @@ class Channel(CallingStream):
         # Parts that few channels need at a time are made when they do.
         self._deferred: list[Frame] | None = None
         self._results_waiting: Turnstile | None = None
+        self._end_watchers: list[Callable[[], object]] | None = None
 
     def __repr__(self) -> str:
         state = f"closed: {self.reason}" if self.closed else self.wire.state.value
@@ -179,6 +181,15 @@ class Channel(CallingStream):
     def on_idle(self) -> None:
         """See `CallingStream`."""
         self.owner.channel_idle(self)
+
+    def when_over(self, function: Callable[[], object]) -> None:
+        """Have `function` called in the hub when this channel ends; at once, if it has."""
+        if self.deaf:
+            self.state.run_in_hub(function)
+        elif self._end_watchers is None:
+            self._end_watchers = [function]
+        else:
+            self._end_watchers.append(function)
 
     # Frames that arrive
 
@@ -441,6 +452,9 @@ class Channel(CallingStream):
             for session in list(self.served.values()):
                 self.acceptor.close_session(self, session)
         self.served.clear()
+        watchers, self._end_watchers = self._end_watchers, None
+        for watcher in watchers or ():
+            self.state.run_in_hub(watcher)
         self.owner.channel_closed(self)
 
 

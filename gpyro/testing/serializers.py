@@ -137,6 +137,28 @@ class SerializerContract:
         with pytest.raises(errors.SerializationError):
             codec.decode_call(codec.encode(value))
 
+    @pytest.mark.parametrize("count", [0, 1, 3, 15, 16, 300])
+    def test_what_is_encoded_already_is_put_together(self, codec: Serializer, count: int) -> None:
+        values: list[Any] = [["subject", (number, "x" * number), 1.5, {"a": None}] for number in range(count)]
+        parts = [codec.encode(value) for value in values]
+        whole = codec.join(parts)
+        assert codec.decode(whole) == values
+        call = codec.join_call("events", parts)
+        method, arguments, keywords = codec.decode_call(call)
+        assert (method, [*arguments], keywords) == ("events", values, {})
+        assert codec.decode_call(codec.join_call("events", (whole,)))[1][0] == values
+        if not codec.trusted_only:  # pickle refers to what it has met before
+            assert whole == codec.encode(values)
+            assert call == codec.encode_call("events", tuple(values), {})
+
+    def test_what_is_put_together_keeps_to_the_limits(self, safe: Serializer) -> None:
+        small = self.serializer(registry_of_samples(), Limits(max_bytes=1_000))
+        parts = [small.encode("x" * 400)] * 3
+        with pytest.raises(errors.SerializationError, match="limit"):
+            small.join(parts)
+        with pytest.raises(errors.SerializationError, match="limit"):
+            small.join_call("events", parts)
+
     def test_an_error_arrives_with_its_parts(self, codec: Serializer) -> None:
         try:
             try:

@@ -55,11 +55,22 @@ class JsonSerializer(Serializer):
         tree = self._walk.tree
         return self._dump([tree(method, "method"), tree([*args], "args"), tree(kwargs, "kwargs")], "args")
 
+    def join(self, parts: Sequence[bytes]) -> bytes:
+        """See `Serializer.join`; what is too deep only together is left to the receiver."""
+        return self._checked(b"[" + b",".join(parts) + b"]", "result")
+
+    def join_call(self, method: str, parts: Sequence[bytes]) -> bytes:
+        """See `Serializer.join_call`; what is too deep only together is left to the receiver."""
+        return self._checked(b"[" + self.encode(method) + b",[" + b",".join(parts) + b"],{}]", "args")
+
     def _dump(self, tree: Any, root: str) -> bytes:
         try:
             body = json.dumps(tree, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
         except Exception as error:
             raise SerializationError(f"{root}: {error}", root) from error
+        return self._checked(body, root)
+
+    def _checked(self, body: bytes, root: str) -> bytes:
         try:
             self._check(body)
         except SerializationError as error:

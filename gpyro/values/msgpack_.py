@@ -10,7 +10,18 @@ from gpyro.errors import SerializationError
 from .bytescan import holds_bytearray
 from .classes import Registry, registry
 from .guard import DEFAULT_LIMITS, Limits, check_message
-from .packing import OPTIONS, Packer, PackWalk, count_missing, make_ext_hook, missing_seen, packb, take_raised, unpackb
+from .packing import (
+    OPTIONS,
+    Packer,
+    PackWalk,
+    array_header,
+    count_missing,
+    make_ext_hook,
+    missing_seen,
+    packb,
+    take_raised,
+    unpackb,
+)
 from .refusal import Refused, brief
 from .serializer import Body, Serializer, check_call
 
@@ -67,6 +78,20 @@ class MsgpackSerializer(Serializer):
             self._check_sent(body, "args")
             if self.limits.keeps_depth:
                 self._walked_call(call)
+        return body
+
+    def join(self, parts: Sequence[bytes]) -> bytes:
+        """See `Serializer.join`; what is too deep only together is left to the receiver."""
+        return self._checked(array_header(len(parts)) + b"".join(parts), "result")
+
+    def join_call(self, method: str, parts: Sequence[bytes]) -> bytes:
+        """See `Serializer.join_call`; what is too deep only together is left to the receiver."""
+        head = b"\x93" + packb(method, None, OPTIONS) + array_header(len(parts))
+        return self._checked(b"".join((head, *parts, b"\x80")), "args")
+
+    def _checked(self, body: bytes, root: str) -> bytes:
+        if len(body) > self._unchecked:
+            self._check_sent(body, root)
         return body
 
     def _walked(self, value: Any, root: str) -> bytes:

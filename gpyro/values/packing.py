@@ -213,6 +213,13 @@ class PackWalk(Walk):
         return is_utf8(key)
 
 
+def array_header(count: int) -> bytes:
+    """What stands in front of the elements of a list."""
+    if count < 16:
+        return bytes((0x90 | count,))
+    return b"\xdc" + count.to_bytes(2, "big") if count < 0x10000 else b"\xdd" + count.to_bytes(4, "big")
+
+
 def pack_plain(value: Any) -> bytes:
     """Pack a value of None, bool, int, float, str, bytes, list and dict with str keys, and nothing else.
 
@@ -247,6 +254,7 @@ __all__ = [
     "OPTIONS",
     "PackWalk",
     "Packer",
+    "array_header",
     "count_missing",
     "make_ext_hook",
     "missing_seen",

@@ -454,3 +454,58 @@ def test_only_calls_that_are_out_keep_the_loop_alive(desk):
         answer_all(desk)
         results([caller])
         eventually(lambda: not near._read_watcher.ref)
+
+
+# Calls that nobody waits for
+
+
+def test_who_is_told_the_answer_needs_no_greenlet(desk):
+    told = []
+    with channel_pair(Desk(echo)) as (near, _):
+        session = near.open_session(b"x")
+        assert near.request_soon(session, b"small", told.append)
+        assert near.request_soon(session, b"x" * 100_000, told.append)
+        eventually(lambda: len(told) == 2)
+        assert [frame[4] for frame in told] == [b"small", b"x" * 100_000]
+        assert not near.pending
+        assert near.window.calls == SERVING.calls
+        assert not near.request_soon(session + 2, b"", told.append)  # no such session
+        assert not near.request_soon(session, b"x" * (near.peer_limit + 1), told.append)
+        with pytest.raises(SerializationError, match="over the"):
+            near.wait_for_room(session, near.peer_limit + 1)
+        near.close("the end")
+        assert not near.request_soon(session, b"", told.append)
+        with pytest.raises(ConnectionLostError):
+            near.wait_for_room(session, 1)
+    assert len(told) == 2
+
+
+def test_who_is_told_hears_of_the_end(desk):
+    told = []
+    with channel_pair(desk) as (near, _):
+        session = near.open_session(b"x")
+        assert near.request_soon(session, b"a", told.append)
+        eventually(lambda: desk.calls)
+        assert near.request_soon(session, b"b", told.append)
+        near.close("the end")
+        eventually(lambda: len(told) == 2)
+        assert [type(error) for error in told] == [MaybeExecutedError, ConnectionLostError]
+
+
+def test_without_room_in_the_window_one_can_wait_for_it(desk):
+    told = []
+    with channel_pair(desk) as (near, _):
+        session = near.open_session(b"x")
+        count = 0
+        while near.request_soon(session, b"x", told.append):
+            count += 1
+        assert count == SERVING.calls
+        waiting = gevent.spawn(near.wait_for_room, session, 1)
+        eventually(lambda: len(desk.calls) == count)
+        assert not waiting.ready()
+        desk.calls.pop(0).answer(b"")
+        waiting.get(timeout=5)
+        assert near.request_soon(session, b"x", told.append)
+        eventually(lambda: len(desk.calls) == count)
+        answer_all(desk)
+        eventually(lambda: len(told) == count + 1)

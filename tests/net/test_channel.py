@@ -267,3 +267,17 @@ def test_output_that_empties_amid_a_read_loses_no_calls_and_keeps_their_order(de
         raw.send(b"".join(pack(Kind.CALL, 2 * number + 1, 1) for number in range(200)))
         eventually(lambda: len(desk.calls) == 200)
         assert [one.frame[2] for one in desk.calls] == [2 * number + 1 for number in range(200)]
+
+
+def test_those_who_want_to_know_of_the_end_are_told_once():
+    told = []
+    with channel_pair(Desk()) as (near, far):
+        for number in range(2):
+            near.when_over(lambda number=number: told.append(number))
+        turns()
+        assert told == []
+        far.close("the end")
+        eventually(lambda: told)
+        assert told == [0, 1]
+        near.when_over(lambda: told.append("late"))
+        eventually(lambda: told[-1] == "late")

@@ -396,6 +396,28 @@ DIFFERENCES = {
         "name_cache::what_is_not_there_is_told_by_the_call",
         "name_cache::a_server_that_restarts_elsewhere_is_found_again",
     ),
+    "`Subscriber`": ("eventsvc::its_daemon_is_for_the_programs_own_objects",),
+    "order of events": (
+        "eventsvc::each_publishers_events_on_a_subject_stay_in_order",
+        "eventsvc::with_threads_one_subject_does_not_wait_for_another",
+    ),
+    "full queues of subscribers": (
+        "eventsvc::the_slow_one_is_told_what_it_lost_and_others_get_all",
+        "eventsvc::a_publisher_waits_only_once_for_who_takes_nothing",
+    ),
+    "events that are lost": ("eventsvc::the_slow_one_is_told_what_it_lost_and_others_get_all",),
+    "a subscriber, or a server, that is gone": (
+        "eventsvc::a_restarted_server_has_the_subscriptions_again",
+        "eventsvc::a_lost_connection_is_made_again_and_what_was_missed_is_counted",
+    ),
+    "patterns of subjects": ("eventsvc::a_broken_pattern",),
+    "subjects": ("eventsvc::what_is_no_subject",),
+    "an event server that is registered already": ("eventsvc::by_the_name_server_and_with_a_passphrase",),
+    "`listen` after `abort`": (
+        "eventsvc::who_does_not_listen_any_more_misses_events_and_is_told_how_many",
+        "eventsvc::abort_in_an_event_and_before_listening",
+    ),
+    "messages of events": ("eventsvc::what_cannot_travel_is_the_publishers_matter",),
 }
 """The rows of the tables in docs/porting.md."""
 

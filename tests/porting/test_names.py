@@ -9,7 +9,7 @@ import subprocess
 import pytest
 
 import gpyro
-from gpyro import core, protocol
+from gpyro import core, eventsvc, protocol
 from gpyro.adapter import PYROAdapter
 from gpyro.naming import (
     BCReqValidator,
@@ -63,6 +63,7 @@ MODULES = {
         BCReqValidator NameSpaceSystemMeta NS_SYSCMD_LOCATION NS_SYSCMD_SHUTDOWN NameSpaceNode NameValue NamedTree
         PersistentNameSpaceNode bcRequestHandler main""",
     "nsc": "PyroNSControl usage main",
+    "eventsvc": "Event EventService EventServiceStarter Publisher Subscriber",
     "configuration": "Config ConfigReader main",
     "test.echoserver": "EchoServer main",
 }
@@ -130,6 +131,17 @@ THINGS = {
     "TCPConnection": (lambda: protocol.TCPConnection, "sock addr connected pflags fileno close shutdown __str__"),
     "caller": (lambda: Caller(("127.0.0.1", 1), None, None, {}), "addr connected"),
     "ArgParser": (ArgParser, "parse options args ignored hasOpt getOpt printIgnored"),
+    "Event": (lambda: eventsvc.Event("a", 1), "subject msg time"),
+    "EventService": (eventsvc.EventService, "subscribe subscribeMatch unsubscribe publish"),
+    "EventServiceStarter": (
+        eventsvc.EventServiceStarter,
+        "start initialize getServerSockets waitUntilStarted handleRequests mustContinueRunning shutdown",
+    ),
+    "Publisher": (eventsvc.Publisher, "publish getES"),
+    "Subscriber": (
+        eventsvc.Subscriber,
+        "subscribe subscribeMatch unsubscribe event listen abort setThreading getES getDaemon",
+    ),
     "Log": (lambda: Log, "msg warn error raw"),
     "UserLogger": (UserLogger, "msg warn error raw"),
     "Config": (lambda: gpyro.config, "setup finalizeConfig_Client finalizeConfig_Server _PYRO_INITIALIZED"),
@@ -179,10 +191,12 @@ def test_the_command_that_renames(tmp_path):
         "import Pyro\nimport Pyro.core, Pyro.util\nfrom Pyro.errors import PyroError\n"
         "Pyro.config.PYRO_PORT = 0\nuri = Pyro.core.PyroURI('PYRO://localhost/Pyro')\n"
         "notPyro = Pyro.constants.VERSION\n"
+        "from Pyro.EventService.Clients import Publisher\nimport Pyro.EventService.Event\n"
     )
     subprocess.run(command, shell=True, check=True, cwd=tmp_path)
     assert program.read_text() == (
         "import gpyro\nimport gpyro.core, gpyro.util\nfrom gpyro.errors import PyroError\n"
         "gpyro.config.PYRO_PORT = 0\nuri = gpyro.core.PyroURI('PYRO://localhost/Pyro')\n"
         "notPyro = gpyro.constants.VERSION\n"
+        "from gpyro.eventsvc import Publisher\nimport gpyro.eventsvc\n"
     )

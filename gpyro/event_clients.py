@@ -1,0 +1,343 @@
+"""The clients of the event server: `Publisher` and `Subscriber`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from gpyro.errors import ProtocolError, PyroError
+from gpyro.event_link import EventServer, Lanes, Link
+from gpyro.events import Event, Gap
+from gpyro.guid import getGUID
+from gpyro.hub_daemon import Daemon
+from gpyro.locks import Event as Flag
+from gpyro.locks import RLock
+from gpyro.logs import log
+from gpyro.net.hub import hub_state
+from gpyro.objects import CallbackObjBase
+from gpyro.proxy import DynamicProxy
+from gpyro.pyrouri import PyroURI
+from gpyro.settings import config
+from gpyro.tls import CallCancelled
+from gpyro.topics import Pattern, subjects_of
+
+
+class Publisher:
+    """Publishes events. Any greenlet of any thread may use it."""
+
+    def __init__(self, ident: str | tuple[str, str] | None = None, esURI: str | PyroURI | None = None) -> None:
+        """The event server is looked for with the first event.
+
+        Args:
+            ident: who connects, to the name server and to the event server.
+            esURI: where the event server is; None for asking the name server.
+        """
+        self._server = EventServer(ident, esURI)
+        self._soon = EventServer(ident, esURI, ("publish",))
+
+    def getES(self) -> DynamicProxy:
+        """A proxy for the event server. Raises NamingError if there is none, and as calls do."""
+        return self._server.proxy()
+
+    def publish(self, subjects: str | list[str] | tuple[str, ...], msg: Any) -> None:
+        """Publish an event on a subject, or one on each of several.
+
+        When this returns, the events are in the queues of all who subscribed.
+
+        Args:
+            subjects: what it is about.
+            msg: any value that can travel.
+
+        Raises:
+            SubjectError: the subjects are none.
+            SerializationError: the message cannot travel, or is too large; nobody got it.
+            NamingError: no event server was found.
+            ProtocolError: it cannot be reached; with a `MaybeExecutedError` the event may have been published.
+        """
+        self._server.call("publish", subjects, msg)
+
+    def publish_soon(self, subjects: str | list[str] | tuple[str, ...], msg: Any) -> None:
+        """As `publish`, but nobody waits for the event server, and it tells only its own log what is wrong.
+
+        Many events go in few messages. Where the event server takes them more slowly than they come, this waits.
+        """
+        self._soon.call("publish", subjects, msg)
+
+
+class Subscriber(CallbackObjBase):
+    """Gets events: derive a class from it and override `event`.
+
+    ::
+
+        class Ticker(Subscriber):
+            def event(self, event):
+                print(event.subject, event.msg)
+
+        ticker = Ticker()
+        ticker.subscribe("stocks")
+        ticker.listen()
+
+    Events come over the connection by which it subscribes: it needs neither a port nor a daemon. When that connection,
+    or the event server, is lost, the subscriptions come back by themselves, and `missed` is told what got lost.
+    """
+
+    def __init__(self, ident: str | tuple[str, str] | None = None, esURI: str | PyroURI | None = None) -> None:
+        """The event server is looked for with the first subscription.
+
+        Args:
+            ident: who connects, to the name server and to the event server.
+            esURI: where the event server is; None for asking the name server.
+        """
+        super().__init__()
+        # By names that programs will hardly give to what is theirs.
+        self._pyro_server = EventServer(ident, esURI)
+        self._pyro_token = getGUID()
+        self._pyro_subjects: dict[str, None] = {}
+        self._pyro_patterns: dict[str, None] = {}
+        self._pyro_queue: list[Any] = []
+        self._pyro_threaded = bool(config.PYRO_MULTITHREADED)
+        self._pyro_daemon: Daemon | None = None
+        self._pyro_link: Link | None = None
+        self._pyro_identity, self._pyro_seen = "", 0
+        self._pyro_changing = RLock()
+        self._pyro_listening = False
+        self._pyro_lanes: Lanes | None = None
+        self._pyro_stop = Flag()
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} of {len(self._pyro_subjects) + len(self._pyro_patterns)} subjects and patterns>"
+
+    # To be overridden
+
+    def event(self, event: Event) -> None:
+        """An event came. What this raises is logged, and the next event comes."""
+        print(event)
+
+    def missed(self, gap: Gap) -> None:
+        """Events were lost, since this was too slow, or not connected. Called where they would have come."""
+        log.warning("%r: %s", self, gap)
+
+    # Subscriptions
+
+    def subscribe(self, subjects: str | list[str] | tuple[str, ...]) -> None:
+        """Get the events of these subjects, whatever their case. Nothing changes where that is so already.
+
+        Raises:
+            SubjectError: they are none.
+            NamingError: no event server was found.
+            ProtocolError: it cannot be reached.
+        """
+        names = dict.fromkeys(subjects_of(subjects))
+        if names:
+            self._pyro_change("subscribe", list(names), {**self._pyro_subjects, **names}, self._pyro_patterns)
+
+    def subscribeMatch(self, subjects: str | list[str] | tuple[str, ...]) -> None:
+        """Get the events of all subjects that match one of these regular expressions, from the beginning on.
+
+        Raises:
+            PatternError: one is no regular expression, or could take too much time.
+            SubjectError, NamingError, ProtocolError: as `subscribe`.
+        """
+        patterns = {Pattern(text).text: None for text in subjects_of(subjects, "pattern")}
+        if patterns:
+            self._pyro_change(
+                "subscribeMatch", list(patterns), self._pyro_subjects, {**self._pyro_patterns, **patterns}
+            )
+
+    def unsubscribe(self, subjects: str | list[str] | tuple[str, ...]) -> None:
+        """Get the events of these subjects, or else patterns, no more. Unknown ones are ignored.
+
+        Raises:
+            SubjectError, NamingError, ProtocolError: as `subscribe`.
+        """
+        names = subjects_of(subjects)
+        known = {subject.lower(): subject for subject in self._pyro_subjects}
+        left, patterns = dict(self._pyro_subjects), dict(self._pyro_patterns)
+        for name in names:
+            if name.lower() in known:
+                left.pop(known[name.lower()], None)
+            else:
+                patterns.pop(name, None)
+        with self._pyro_changing:
+            if self._pyro_link is None:
+                self._pyro_subjects, self._pyro_patterns = left, patterns
+            else:
+                self._pyro_change("unsubscribe", names, left, patterns)
+
+    def set_queue(self, policy: str = "", events: int | None = None, size: int | None = None) -> None:
+        """Say how much may wait at the event server when this is slow, and what happens beyond that.
+
+        Args:
+            policy: ``block`` (publishers wait, for a time that is bounded), ``oldest`` or ``newest`` (that event is
+                lost) or ``disconnect`` (all that waits is lost); empty for what the event server is configured for.
+            events: how many events; 0 for any number, None for what the event server is configured for.
+            size: bytes of them, likewise.
+
+        Raises:
+            ValueError: it is no policy, or no number.
+            NamingError, ProtocolError: as `subscribe`.
+        """
+        with self._pyro_changing:
+            before, self._pyro_queue = self._pyro_queue, [policy, events, size]
+            if self._pyro_link is not None:
+                try:
+                    self._pyro_server.call("set_queue", self._pyro_token, *self._pyro_queue)
+                except BaseException:
+                    self._pyro_queue = before
+                    raise
+
+    def _pyro_change(self, method: str, names: list[str], subjects: dict[str, None], patterns: dict[str, None]) -> None:
+        """Change the subscriptions, here if the event server does."""
+        with self._pyro_changing:
+            before = self._pyro_subjects, self._pyro_patterns
+            if self._pyro_link is not None:
+                try:
+                    self._pyro_server.call(method, names, self._pyro_token)
+                except (KeyError, ProtocolError):
+                    # It is about to come back, with what it is to have by then.
+                    if not self._pyro_listening:
+                        raise
+                self._pyro_subjects, self._pyro_patterns = subjects, patterns
+                return
+            self._pyro_subjects, self._pyro_patterns = subjects, patterns
+            try:
+                self._pyro_attach(None)
+            except BaseException:
+                self._pyro_subjects, self._pyro_patterns = before
+                raise
+
+    # Being attached
+
+    def _pyro_attach(self, instead_of: Link | None) -> None:
+        """Tell the event server of all subscriptions, over this thread's connection.
+
+        Nothing if another link took the place of `instead_of`.
+        """
+        with self._pyro_changing:
+            if self._pyro_link is not instead_of:
+                return
+            link = Link(self, self._pyro_server.new_proxy())
+            self._pyro_link = link
+            try:
+                found = link.attach(
+                    *(self._pyro_token, list(self._pyro_subjects), list(self._pyro_patterns)),
+                    *(self._pyro_queue, self._pyro_identity, self._pyro_seen),
+                )
+            except BaseException:
+                self._pyro_link = instead_of
+                link.close()
+                raise
+            identity, position, missed, why = found
+            if self._pyro_identity and missed != 0:
+                link.gap = Gap(missed, why)
+            self._pyro_seen = position if identity != self._pyro_identity else max(self._pyro_seen, position)
+            self._pyro_identity = identity
+            if self._pyro_listening:
+                link.gate.set()
+            if link.gap is not None:
+                link.state.run_in_hub(lambda: link.state.start(lambda first, second: self._pyro_take(link, [])))
+
+    def _pyro_take(self, link: Link, items: list[Any]) -> None:
+        """Events came. In a worker, which the event server waits for."""
+        while not (self._pyro_listening and link.gate.is_set()):
+            if self._pyro_link is not link:
+                return  # they come once more, by the other way
+            link.gate.wait()
+            if not self._pyro_listening:
+                link.gate.clear()
+        with link.serial:
+            gap, link.gap = link.gap, None
+            if gap is not None:
+                self._pyro_guarded(self.missed, gap)
+            for item in items:
+                if self._pyro_link is not link or not self._pyro_listening:
+                    return
+                if len(item) == 3:
+                    count, self._pyro_seen, why = item
+                    self._pyro_guarded(self.missed, Gap(count, why))
+                    continue
+                event = Event(*item)
+                self._pyro_seen = item[3]
+                if self._pyro_lanes is not None:
+                    self._pyro_lanes.put(event)
+                else:
+                    self._pyro_guarded(self.event, event)
+
+    def _pyro_handle(self, event: Event) -> None:
+        self._pyro_guarded(self.event, event)
+
+    def _pyro_guarded(self, function: Callable[[Any], object], argument: Any) -> None:
+        try:
+            function(argument)
+        except (KeyboardInterrupt, SystemExit) as error:
+            hub_state().interrupt(error)
+        except CallCancelled:
+            raise
+        except BaseException as error:  # also what is left of a gevent.Timeout
+            log.warning("%r: %s raised, and the next event is taken", self, function.__name__, exc_info=error)
+
+    # Listening
+
+    def listen(self) -> None:
+        """Have `event` called with the events that come, until `abort`. Blocks; may run in a greenlet or a thread.
+
+        Raises:
+            NamingError: no event server was found.
+            ProtocolError: it cannot be reached.
+            PyroError: it listens already.
+        """
+        with self._pyro_changing:
+            if self._pyro_listening:
+                raise PyroError(f"{self!r} listens already")
+            link = self._pyro_link
+            if link is None or link.state is not hub_state():
+                self._pyro_attach(link)
+                if link is not None:
+                    link.state.call_soon(link.close)
+            if self._pyro_daemon is not None:
+                self._pyro_daemon.start()
+            self._pyro_lanes = Lanes(self._pyro_handle) if self._pyro_threaded else None
+            self._pyro_listening = True
+            assert self._pyro_link is not None
+            self._pyro_link.gate.set()
+        try:
+            self._pyro_stop.wait()
+        finally:
+            self._pyro_stop.clear()
+            self._pyro_detach()
+
+    def _pyro_detach(self) -> None:
+        with self._pyro_changing:
+            self._pyro_listening = False
+            link, self._pyro_link = self._pyro_link, None
+            if link is not None:
+                link.close()
+            if self._pyro_daemon is not None:
+                self._pyro_daemon.stop(0)
+                self._pyro_daemon = None
+
+    def abort(self) -> None:
+        """Have `listen` return, or not begin. From any thread or greenlet, also in `event`."""
+        self._pyro_stop.set()
+
+    def setThreading(self, th: int) -> None:
+        """Say, before `listen`, whether events may come side by side.
+
+        With 0 they come strictly one after the other. With 1, as it is unless PYRO_MULTITHREADED is 0, those of one
+        subject do so, and events of other subjects do not wait for them.
+        """
+        self._pyro_threaded = bool(th)
+
+    # What else there is
+
+    def getES(self) -> DynamicProxy:
+        """A proxy for the event server. Raises NamingError if there is none, and as calls do."""
+        return self._pyro_server.proxy()
+
+    def getDaemon(self) -> Daemon:
+        """A daemon for objects of the program's own, which `listen` serves. Events do not need it."""
+        if self._pyro_daemon is None:
+            self._pyro_daemon = Daemon()
+            if self._pyro_listening:
+                self._pyro_daemon.start()
+        return self._pyro_daemon

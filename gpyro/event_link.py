@@ -1,0 +1,236 @@
+"""How a `gpyro.eventsvc.Subscriber` is attached to the event server, and comes back to it."""
+
+from __future__ import annotations
+
+import weakref
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Final, Protocol
+
+import gevent
+from gevent.event import Event as Wakeup
+
+from gpyro.constants import EVENTSERVER_NAME
+from gpyro.context import deadline
+from gpyro.errors import ConnectionDeniedError, ConnectionLostError, ProtocolError, PyroError
+from gpyro.events import Event, Gap
+from gpyro.guid import getGUID
+from gpyro.locator import NameServerLocator
+from gpyro.locks import RLock
+from gpyro.logs import log
+from gpyro.net.hub import HubState, hub_state
+from gpyro.proxy import DynamicProxy
+from gpyro.pyrouri import PyroURI
+from gpyro.wire.frames import Kind
+
+ATTACH_TIME: Final = 20.0
+"""Seconds that the event server gets to take a subscriber in."""
+
+FIRST_PAUSE: Final = 0.05
+LONGEST_PAUSE: Final = 1.0
+"""Seconds between attempts to reach an event server that was lost."""
+
+MAX_RUNNING: Final = 1000
+"""Events that a subscriber has taken and not dealt with, where it deals with several at a time."""
+
+
+class Attached(Protocol):
+    """What a link needs of its subscriber."""
+
+    _pyro_link: Link | None
+    """How it is attached; None while it is not."""
+
+    def _pyro_attach(self, instead_of: Link | None) -> None:
+        """Get another link. Raises as calls do."""
+
+    def _pyro_take(self, link: Link, items: list[Any]) -> None:
+        """Events came."""
+
+
+class EventServer:
+    """Where the event server is, and who asks."""
+
+    def __init__(self, ident: Any, esURI: str | PyroURI | None, oneway: tuple[str, ...] = ()) -> None:
+        """`oneway`: methods that are called so."""
+        self._ident = ident
+        self._oneway = oneway
+        self._uri = None if esURI is None else PyroURI(esURI)
+        self._proxy: DynamicProxy | None = None
+
+    def proxy(self) -> DynamicProxy:
+        """A proxy for it.
+
+        Raises:
+            NamingError: there is no name server, or it knows of no event server.
+            ProtocolError: as a call does that cannot connect.
+        """
+        if self._proxy is None:
+            self._proxy = self.new_proxy()
+        return self._proxy
+
+    def new_proxy(self) -> DynamicProxy:
+        """One of its own. Raises as `proxy`."""
+        uri = self._uri
+        if uri is None:
+            uri = NameServerLocator(identification=self._ident).getNS().resolve(EVENTSERVER_NAME)
+        proxy = DynamicProxy(uri)
+        if self._ident is not None:
+            proxy._setIdentification(self._ident)
+        proxy._setOneway(self._oneway)
+        return proxy
+
+    def call(self, method: str, *arguments: Any) -> Any:
+        """Call it; where it is gone it is looked for once more. Raises as calls do."""
+        fresh = self._proxy is None
+        proxy = self.proxy()
+        try:
+            return proxy._remote.call(method, *arguments)
+        except ConnectionDeniedError:
+            raise
+        except ProtocolError as error:
+            if fresh or error.may_have_run:
+                raise
+            self._proxy = None
+        return self.proxy()._remote.call(method, *arguments)
+
+
+class Inbox:
+    """What the event server calls. It does not keep the subscriber."""
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+
+    def events(self, items: list[Any]) -> None:
+        """These came: events, and what was lost between them."""
+        subscriber = self._link.subscriber()
+        if subscriber is not None:
+            subscriber._pyro_take(self._link, items)
+
+
+class Link:
+    """One attachment to the event server, in one thread.
+
+    Attributes:
+        subscriber: gives the subscriber, or None if it is gone.
+        state: of the thread.
+        gap: what is to be told before the events that come.
+    """
+
+    def __init__(self, subscriber: Attached, proxy: DynamicProxy) -> None:
+        self.state: HubState = hub_state()
+        self.subscriber: weakref.ref[Attached] = weakref.ref(subscriber, self._dropped)
+        self.gap: Gap | None = None
+        self.gate = Wakeup()
+        self.serial = RLock()
+        self._proxy = proxy
+        self._channel: Any = None
+        self._inbox = getGUID()
+        self._closed = False
+
+    def attach(self, *arguments: Any) -> tuple[str, int, int | None, str]:
+        """Tell the event server; gives what `EventService.attach` does, without the session. Raises as calls do."""
+        token, *rest = arguments
+        remote = self._proxy._remote
+        session = remote.connect(None)
+        channel = self._channel = session.channel
+        acceptor: Any = channel.acceptor
+        acceptor.add(self._inbox, None, Inbox(self))
+        try:
+            # On this very channel, so not by the proxy, which may take another.
+            body = channel.serializer.encode_call("attach", (token, self._inbox, *rest), {})
+            answer = channel.request(Kind.CALL, session.id, body)
+            if answer[0] != Kind.RESULT:
+                raise remote.failure(channel.serializer, answer)
+            session_id, identity, position, missed, why = channel.serializer.decode(answer[4])
+            events = channel.served.get(session_id)
+            if events is None:
+                raise ConnectionLostError(f"connection lost: {channel.reason or 'the event server let go at once'}")
+        except BaseException:
+            self._forget()
+            raise
+        events.on_end = self._ended
+        return identity, position, missed, why
+
+    def _forget(self) -> None:
+        acceptor: Any = self._channel.acceptor
+        acceptor.entries.pop(self._inbox, None)
+
+    def _ended(self) -> None:
+        """The event server, or the connection to it, is gone."""
+        self._forget()
+        subscriber = self.subscriber()
+        if not self._closed and subscriber is not None and subscriber._pyro_link is self:
+            lost = not self._channel.usable
+            self.state.run_in_hub(lambda: self.state.start(lambda first, second: come_back(self, lost)))
+
+    def _dropped(self, _: object) -> None:
+        """Nobody has the subscriber any more. In any thread."""
+        if not self.state.closed:
+            self.state.call_soon(self.close)
+
+    def close(self) -> None:
+        """Be attached no more."""
+        self._closed = True
+        self.gate.set()
+        self._proxy._release()
+
+
+def come_back(link: Link, at_once: bool) -> None:
+    """Attach anew, however long that takes. In a worker."""
+    if not at_once:  # it was sent away for being slow: it has to deal with what it has first
+        with link.serial:
+            pass
+    pause, told = FIRST_PAUSE, False
+    while True:
+        subscriber = link.subscriber()
+        if subscriber is None or subscriber._pyro_link is not link:
+            return
+        try:
+            with deadline(ATTACH_TIME):
+                subscriber._pyro_attach(link)
+            if told:
+                log.info("%r has the event server again", subscriber)
+            return
+        except PyroError as error:
+            if not told:
+                log.warning("%r has lost the event server, and goes on trying: %s", subscriber, error)
+            told = True
+        del subscriber
+        gevent.sleep(pause)
+        pause = min(2 * pause, LONGEST_PAUSE)
+
+
+class Lanes:
+    """Deals with events of different subjects side by side, and with those of one subject one after the other."""
+
+    def __init__(self, handle: Callable[[Event], None]) -> None:
+        self._handle = handle
+        self._lanes: dict[str, deque[Event]] = {}
+        self._running = 0
+        self._room = Wakeup()
+
+    def put(self, event: Event) -> None:
+        """Deal with an event; waits while there are too many."""
+        while self._running >= MAX_RUNNING:
+            self._room.clear()
+            self._room.wait()
+        self._running += 1
+        lane = event.subject.lower()
+        waiting = self._lanes.get(lane)
+        if waiting is None:
+            self._lanes[lane] = deque((event,))
+            state = hub_state()
+            state.run_in_hub(lambda: state.start(self._run, lane))
+        else:
+            waiting.append(event)
+
+    def _run(self, lane: str, _: Any) -> None:
+        waiting = self._lanes[lane]
+        try:
+            while waiting:
+                self._running -= 1
+                self._room.set()
+                self._handle(waiting.popleft())
+        finally:
+            self._running -= len(waiting)
+            del self._lanes[lane]

@@ -1,0 +1,117 @@
+"""A subscriber, as the event server has it."""
+
+from __future__ import annotations
+
+import time
+from typing import Any, Protocol
+
+from gpyro.callbacks import RemoteFunction
+from gpyro.event_routes import Route
+from gpyro.proxy import DynamicProxy
+from gpyro.tls import Session
+from gpyro.topics import Backlog, Limits, Loss
+
+
+class Service(Protocol):
+    """What a receiver needs of the event server."""
+
+    def deliver_soon(self, receiver: Receiver) -> None:
+        """Deliver to it at the end of this turn of the loop."""
+
+    def drop(self, receiver: Receiver, why: str) -> None:
+        """It is gone."""
+
+
+class Receiver:
+    """A subscriber, as the server has it.
+
+    Attributes:
+        key: what it is known by: its URI, a reference, or the token that it chose.
+        name: for people.
+        route: how it is reached.
+        session: the session that it came by and ends with; None if there is none.
+        backlog: what waits for it.
+        subjects: the subjects that it subscribed to: as compared, and as given.
+        patterns: likewise the patterns, by their text.
+        in_flight: what is under way to it; None if nothing is.
+        due: it is in the list of those who are delivered to in this turn.
+        delivered: events that it got.
+        since: when it came, as `time.time`.
+    """
+
+    __slots__ = (
+        "_service",
+        "backlog",
+        "delivered",
+        "due",
+        "in_flight",
+        "key",
+        "name",
+        "patterns",
+        "route",
+        "session",
+        "since",
+        "subjects",
+    )
+
+    def __init__(self, service: Service, key: Any, name: str, limits: Limits) -> None:
+        self._service = service
+        self.key, self.name = key, name
+        self.backlog = Backlog(limits)
+        self.route: Route | None = None
+        self.session: Session | None = None
+        self.subjects: dict[str, str] = {}
+        self.patterns: dict[str, None] = {}
+        self.in_flight: list[Any] | None = None
+        self.due = False
+        self.delivered = 0
+        self.since = time.time()
+
+    def arrived(self, items: list[Any]) -> None:
+        """It has these; more may wait. In any greenlet of the server's thread."""
+        for item in items:
+            if type(item) is not Loss:
+                self.delivered += 1
+        if not self.backlog.empty:
+            self._service.deliver_soon(self)
+
+    def unreachable(self, why: str) -> None:
+        """It is gone."""
+        self._service.drop(self, why)
+
+    def row(self) -> dict[str, Any]:
+        """What `EventService.subscribers` says of it."""
+        backlog, route = self.backlog, self.route
+        return {
+            "name": self.name,
+            "address": None if route is None else str(route.address),
+            "subjects": list(self.subjects.values()),
+            "patterns": list(self.patterns),
+            "waiting": backlog.count,
+            "bytes": backlog.size,
+            "sent": sum(type(item) is not Loss for item in self.in_flight or ()),
+            "delivered": self.delivered,
+            "lost": backlog.lost,
+            "policy": str(backlog.limits.policy),
+            "since": self.since,
+        }
+
+
+def number_of(item: Any) -> int:
+    """The number up to which an event, or a loss, goes."""
+    return int(item.until if type(item) is Loss else item.number)
+
+
+def key_of(subscriber: Any) -> Any:
+    """What is the same for the same subscriber."""
+    if isinstance(subscriber, str):
+        return subscriber
+    if not isinstance(subscriber, DynamicProxy | RemoteFunction):
+        raise TypeError(
+            f"a subscriber is an object with a method 'event', passed by a proxy or by reference, or a function: not "
+            f"{type(subscriber).__name__}"
+        )
+    received = getattr(subscriber._remote, "received", None)
+    if received is not None:
+        return received.channel, received.id
+    return (str(subscriber.URI),)  # type: ignore[union-attr]

@@ -1,0 +1,485 @@
+"""The event server: the object that is known as ``:Pyro.EventService``."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Collection
+from typing import Any, Final
+
+import gevent
+from gevent.event import Event as Wakeup
+
+from gpyro.errors import PyroError
+from gpyro.event_receiver import Receiver, key_of, number_of
+from gpyro.event_routes import CallRoute, ChannelRoute, Outlet, Parcel
+from gpyro.events import EventError
+from gpyro.exposure import expose
+from gpyro.guid import getGUID
+from gpyro.logs import log
+from gpyro.net.encoding import serializer_for
+from gpyro.net.hub import HubState, hub_state, limit
+from gpyro.objects import ObjBase
+from gpyro.settings import config
+from gpyro.tls import Session, current_call
+from gpyro.topics import (
+    Ledger,
+    Limits,
+    Pattern,
+    PatternError,
+    Policy,
+    SubjectError,
+    Ticket,
+    TopicIndex,
+    fold,
+    subjects_of,
+)
+from gpyro.values import Serializer
+
+MAX_SUBSCRIPTIONS: Final = 10_000
+"""Subjects and patterns that one subscriber may have."""
+
+MAX_TOKEN: Final = 100
+"""Characters in what a subscriber calls itself, and in the id of its inbox."""
+
+MAX_DISMISSED: Final = 1_000
+"""Subscribers that were sent away and are remembered, so that they can be told why."""
+
+TURN: Final = 0.005
+"""Seconds that delivering may hold the loop before others have their turn."""
+
+LOOKED_AT_TOGETHER: Final = 50
+"""Patterns that are looked at before others have their turn."""
+
+_Rows = list[dict[str, Any]]
+
+
+@expose("publish", "subscribe", "subscribeMatch", "unsubscribe", "set_queue")
+@expose("attach", "detach", "topics", "subscribers", "info")
+class EventService(ObjBase):
+    """Takes events and gives them to those who subscribed to their subjects.
+
+    A subscriber is an object with a method ``event(event)``, passed by a proxy or by reference, or a function; whoever
+    uses `gpyro.eventsvc.Subscriber` need not care. All subjects, and patterns, can be one string, or a list or tuple of
+    them; what is empty does nothing. It serves one thread.
+    """
+
+    _pyro_answers = (PatternError, SubjectError, EventError)
+
+    def __init__(self) -> None:
+        """Nobody has subscribed. The queues of subscribers are as PYRO_ES_QUEUESIZE and its like say now."""
+        super().__init__()
+        settings = config.snapshot()
+        policy = Policy.BLOCK if settings.PYRO_ES_BLOCKQUEUE else Policy.NEWEST
+        self._limits = Limits(policy, settings.PYRO_ES_QUEUESIZE, settings.PYRO_ES_QUEUEBYTES)
+        self._patience = settings.PYRO_ES_BLOCKTIME
+        self._max_event = settings.PYRO_ES_MAXEVENT
+        self._serializer: Serializer = serializer_for(settings.serializers()[0], settings)
+        self._identity = getGUID()
+        self._ledger = Ledger()
+        self._since = time.time()
+        self._index: TopicIndex[Receiver] = TopicIndex()
+        self._receivers: dict[Any, Receiver] = {}
+        self._dismissed: dict[str, str] = {}
+        self._of_session: dict[Session, dict[Receiver, None]] = {}
+        self._outlet = Outlet()
+        self._due: deque[Receiver] = deque()
+        self._delivering = False
+        self._state: HubState | None = None
+        self._closed = False
+
+    # Publishing
+
+    def publish(self, subjects: object, message: Any) -> None:
+        """Give an event to all who subscribed to its subject; of several subjects, one event each.
+
+        Who subscribed to a subject and to a pattern that it matches gets it twice. It may wait, for at most
+        PYRO_ES_BLOCKTIME seconds, for subscribers whose queue is full; the others have the event by then.
+
+        Args:
+            subjects: what it is about.
+            message: any value that can travel.
+
+        Raises:
+            SubjectError: the subjects are none.
+            EventError: the message cannot travel on, or is too large (PYRO_ES_MAXEVENT); nobody got it.
+        """
+        names = [subjects] if type(subjects) is str and subjects else subjects_of(subjects)
+        folded = [fold(name) for name in names]
+        call = current_call()
+        serializer = self._serializer if call is None else call.session.channel.serializer
+        parcels, now = self._parcels(serializer, names, message)
+        waiting: list[tuple[Receiver, Ticket]] = []
+        wakeup: Wakeup | None = None
+        for subject, name, parcel in zip(folded, names, parcels, strict=True):
+            self._ledger.add(subject, name, now)
+            for receiver in self._index.find(subject):
+                if not receiver.backlog.put(parcel):
+                    if receiver.backlog.limits.policy is Policy.DISCONNECT:
+                        self._dismiss(receiver)
+                        continue
+                    wakeup = wakeup or Wakeup()
+                    waiting.append((receiver, receiver.backlog.wait(parcel, wakeup.set)))
+                if not receiver.due and receiver.in_flight is None:
+                    self.deliver_soon(receiver)
+        if wakeup is not None:
+            self._wait(waiting, wakeup)
+
+    def _parcels(self, serializer: Serializer, names: list[str], message: Any) -> tuple[list[Parcel], float]:
+        """The events of a message, with the next numbers, and their time. Raises EventError."""
+        while True:
+            before, now = self._ledger.number, time.time()
+            parcels = [
+                self._parcel(serializer, name, message, now, before + place) for place, name in enumerate(names, 1)
+            ]
+            if self._ledger.number == before:  # else what a class does to be encoded has let others run
+                return parcels, now
+
+    def _parcel(self, serializer: Serializer, name: str, message: Any, now: float, number: int) -> Parcel:
+        parcel = Parcel(serializer, name, message, now, number)
+        if parcel.size > self._max_event:
+            raise EventError(
+                f"the event of {parcel.size:,} bytes on {name!r} is over the {self._max_event:,} that the event server "
+                "takes (its PYRO_ES_MAXEVENT)",
+                "msg",
+            )
+        return parcel
+
+    def _wait(self, waiting: list[tuple[Receiver, Ticket]], wakeup: Wakeup) -> None:
+        """Wait until there is room for all that wait for it, or the time is over."""
+        in_vain = False
+        try:
+            with limit(self._patience):
+                while not all(ticket.settled for _, ticket in waiting):
+                    wakeup.wait()
+                    wakeup.clear()
+            in_vain = True
+        finally:
+            for receiver, ticket in waiting:
+                if not ticket.settled:
+                    receiver.backlog.give_up(ticket, in_vain)
+                    self._here().warn(
+                        f"slow {receiver.name}",
+                        "%s takes its events too slowly: some are lost",
+                        receiver.name,
+                    )
+
+    # Delivering
+
+    def _here(self) -> HubState:
+        if self._state is None:
+            self._state = hub_state()
+        return self._state
+
+    def deliver_soon(self, receiver: Receiver) -> None:
+        """Deliver to it at the end of this turn of the loop, with what comes till then."""
+        if receiver.due or receiver.route is None:
+            return
+        receiver.due = True
+        self._due.append(receiver)
+        if not self._delivering:
+            self._delivering = True
+            self._here().run_in_hub(self._deliver)
+
+    def _deliver(self) -> None:
+        due = self._due
+        until = time.monotonic() + TURN
+        while due:
+            for _ in range(min(len(due), 32)):
+                receiver = due.popleft()
+                receiver.due = False
+                if receiver.route is not None:
+                    receiver.route.deliver(receiver)
+            if due and time.monotonic() > until:
+                self._here().run_after(0, self._deliver)
+                return
+        self._delivering = False
+        self._outlet.forget()
+
+    # Subscribing
+
+    def subscribe(self, subjects: object, subscriber: Any) -> None:
+        """Give a subscriber the events of these subjects. Nothing changes where that is so already.
+
+        Raises:
+            SubjectError: the subjects are none.
+            TypeError: the subscriber is nothing that can be called.
+        """
+        folded = {fold(name): name for name in subjects_of(subjects)}
+        if folded:
+            self._add(self._receiver_of(subscriber), folded, [])
+
+    def subscribeMatch(self, subjectPatterns: object, subscriber: Any) -> None:
+        """Give a subscriber the events of all subjects that match one of these patterns.
+
+        They are regular expressions that have to match from the beginning of the subject on; case does not count.
+
+        Raises:
+            SubjectError: they are no strings.
+            PatternError: one is no regular expression, or could take too much time.
+            TypeError: the subscriber is nothing that can be called.
+        """
+        patterns = _patterns_of(subjects_of(subjectPatterns, "pattern"))
+        if patterns:
+            self._add(self._receiver_of(subscriber), {}, patterns)
+
+    def unsubscribe(self, subjects: object, subscriber: Any) -> None:
+        """Take subscriptions back, to these subjects or else to these patterns. What is unknown is ignored."""
+        names = subjects_of(subjects)
+        receiver = self._receivers.get(key_of(subscriber))
+        if receiver is None:
+            return
+        for name in names:
+            subject = name.lower() if len(name) > 255 else fold(name)
+            if receiver.subjects.pop(subject, None) is not None:
+                self._index.remove(subject, receiver)
+            elif name in receiver.patterns:
+                del receiver.patterns[name]
+                self._index.remove_pattern(name, receiver)
+        if not receiver.subjects and not receiver.patterns and not isinstance(receiver.key, str):
+            self._forget(receiver)
+
+    def set_queue(self, subscriber: Any, policy: str = "", events: int | None = None, size: int | None = None) -> None:
+        """Say how much may wait for a subscriber, and what happens beyond that.
+
+        Args:
+            subscriber: one that has subscribed.
+            policy: ``block``, ``oldest``, ``newest`` or ``disconnect``; empty for what the configuration says.
+            events: events that may wait; 0 for any number, None for what the configuration says.
+            size: bytes of them, likewise.
+
+        Raises:
+            ValueError: it is no policy, or no number.
+            KeyError: it has no subscription.
+        """
+        limits = self._checked_limits(policy, events, size)
+        self._receivers[key_of(subscriber)].backlog.limits = limits
+
+    def _checked_limits(self, policy: str, events: int | None, size: int | None) -> Limits:
+        usual = self._limits
+        for number in (events, size):
+            if number is not None and not (type(number) is int and number >= 0):
+                raise ValueError(f"how much may wait is a number that is not negative, or None: {number!r}")
+        return Limits(
+            Policy(policy) if policy else usual.policy,
+            usual.events if events is None else events,
+            usual.size if size is None else size,
+        )
+
+    def _add(self, receiver: Receiver, subjects: dict[str, str], patterns: Collection[Pattern]) -> None:
+        if len(receiver.subjects) + len(receiver.patterns) + len(subjects) + len(patterns) > MAX_SUBSCRIPTIONS:
+            raise SubjectError(f"a subscriber can have {MAX_SUBSCRIPTIONS:,} subjects and patterns; use a pattern")
+        for subject, name in subjects.items():
+            receiver.subjects[subject] = name
+            self._index.add(subject, receiver)
+        for pattern in patterns:
+            receiver.patterns[pattern.text] = None
+            self._index.add_pattern(pattern, receiver)
+
+    def _receiver_of(self, subscriber: Any) -> Receiver:
+        """The receiver for what was passed as a subscriber, made if need be."""
+        self._check_open()
+        key = key_of(subscriber)
+        known = self._receivers.get(key)
+        if known is not None:
+            return known
+        if isinstance(key, str):
+            raise KeyError("no such subscriber is attached")
+        receiver = Receiver(self, key, str(subscriber._remote.uri), self._limits)
+        receiver.route = CallRoute(self._here(), subscriber._remote)
+        self._receivers[key] = receiver
+        if getattr(subscriber._remote, "received", None) is not None:
+            self._follow_session(receiver)
+        return receiver
+
+    def _check_open(self) -> None:
+        """Raise PyroError if the server is closed, or the caller gone."""
+        call = current_call()
+        if self._closed:
+            raise PyroError("the event server is closed")
+        if call is not None and call.session.ended:
+            raise PyroError("the subscriber is gone")
+
+    def _follow_session(self, receiver: Receiver) -> None:
+        """Drop a receiver as soon as the session that it came by ends."""
+        self._leave_session(receiver)
+        call = current_call()
+        if call is not None:
+            session = receiver.session = call.session
+            self._of_session.setdefault(session, {})[receiver] = None
+            session.on_end = lambda: self._session_ended(session)
+
+    def _leave_session(self, receiver: Receiver) -> None:
+        session, receiver.session = receiver.session, None
+        if session is not None:
+            receivers = self._of_session.get(session, {})
+            receivers.pop(receiver, None)
+            if not receivers:
+                self._of_session.pop(session, None)
+
+    def _session_ended(self, session: Session) -> None:
+        for receiver in self._of_session.pop(session, ()):
+            self.drop(receiver, session.channel.reason or "its session ended")
+
+    # Subscribers that get their events over the channel that they subscribed by
+
+    def attach(
+        self,
+        token: str,
+        inbox: str,
+        subjects: object = (),
+        patterns: object = (),
+        queue: object = (),
+        identity: str = "",
+        seen: int = 0,
+    ) -> tuple[int, str, int, int | None, str]:
+        """Become a subscriber, or come back: for `gpyro.eventsvc.Subscriber`.
+
+        Args:
+            token: what it is known by to nobody else.
+            inbox: the id of the caller's object that takes events, on this very channel.
+            subjects: what it subscribes to.
+            patterns: likewise.
+            queue: arguments of `set_queue`.
+            identity: of the event server whose events it has got; empty if there was none.
+            seen: the number of the last one.
+
+        Returns:
+            The id of the session that brings events; the identity of this event server; the number of the last event
+            that is not among those to come; how many were missed, None if that is not known; and why.
+
+        Raises:
+            SubjectError, PatternError, ValueError: as `subscribe`, `subscribeMatch` and `set_queue`.
+        """
+        call = current_call()
+        texts = isinstance(token, str) and isinstance(inbox, str) and isinstance(identity, str) and type(seen) is int
+        if call is None or not (texts and 0 < len(token) <= MAX_TOKEN and inbox.isascii() and len(inbox) <= MAX_TOKEN):
+            raise PyroError("only a client can attach, with a token and the id of an inbox")
+        folded = {fold(name): name for name in subjects_of(subjects, most=MAX_SUBSCRIPTIONS)}
+        looked_at = _patterns_of(subjects_of(patterns, "pattern", MAX_SUBSCRIPTIONS))
+        if len(folded) + len(looked_at) > MAX_SUBSCRIPTIONS:
+            raise SubjectError(f"a subscriber can have {MAX_SUBSCRIPTIONS:,} subjects and patterns; use a pattern")
+        limits = self._checked_limits(*queue) if isinstance(queue, list | tuple) and queue else self._limits
+        self._check_open()
+        route = ChannelRoute(call.session.channel, inbox, self._outlet)
+        receiver = self._receivers.get(token)
+        why = self._dismissed.pop(token, "")
+        if receiver is None:
+            receiver = self._receivers[token] = Receiver(self, token, f"subscriber at {route.address}", limits)
+            position, missed = self._ledger.number, None
+        else:
+            before, receiver.route = receiver.route, None
+            if before is not None:
+                before.close()
+            flight, receiver.in_flight = receiver.in_flight, None
+            receiver.backlog.put_back([item for item in flight or () if number_of(item) > seen])
+            position, missed = seen, 0
+        receiver.route, receiver.backlog.limits = route, limits
+        self._clear_subscriptions(receiver)
+        self._add(receiver, folded, looked_at)
+        self._follow_session(receiver)
+        if missed is None:
+            missed, why = self._missed(receiver, identity, seen, why)
+        self.deliver_soon(receiver)
+        return route.session_id, self._identity, position, missed, why
+
+    def _missed(self, receiver: Receiver, identity: str, seen: int, why: str) -> tuple[int | None, str]:
+        if not identity:
+            return 0, ""
+        if identity != self._identity:
+            return None, "the event server was restarted"
+        why = why or "it was not connected"
+        subjects = self._ledger.since(seen)
+        return None if subjects is None else self._index.count(subjects, receiver), why
+
+    def detach(self, token: str) -> None:
+        """Take all subscriptions of an attached subscriber back."""
+        receiver = self._receivers.get(token) if isinstance(token, str) else None
+        if receiver is not None:
+            self._forget(receiver)
+
+    # Subscribers go
+
+    def drop(self, receiver: Receiver, why: str) -> None:
+        """A subscriber is gone."""
+        if self._receivers.get(receiver.key) is receiver:
+            log.info("%s is gone: %s", receiver.name, why)
+            self._forget(receiver)
+
+    def _dismiss(self, receiver: Receiver) -> None:
+        """Send a subscriber away whose queue is full, as it wished."""
+        why = "the subscriber was too slow, and disconnected"
+        log.warning("%s: %s", receiver.name, why)
+        if isinstance(receiver.key, str):
+            if len(self._dismissed) >= MAX_DISMISSED:
+                del self._dismissed[next(iter(self._dismissed))]
+            self._dismissed[receiver.key] = why
+        self._forget(receiver)
+
+    def _forget(self, receiver: Receiver) -> None:
+        if self._receivers.get(receiver.key) is not receiver:
+            return
+        del self._receivers[receiver.key]
+        self._leave_session(receiver)
+        self._clear_subscriptions(receiver)
+        route, receiver.route = receiver.route, None
+        receiver.in_flight = None
+        receiver.backlog.clear()
+        if route is not None:
+            # Not in the middle of what is being published, or delivered.
+            self._here().run_in_hub(route.close)
+
+    def _clear_subscriptions(self, receiver: Receiver) -> None:
+        for subject in receiver.subjects:
+            self._index.remove(subject, receiver)
+        for text in receiver.patterns:
+            self._index.remove_pattern(text, receiver)
+        receiver.subjects, receiver.patterns = {}, {}
+
+    def let_go(self) -> None:
+        """End all subscriptions, so that those who publish wait no more: the server is about to stop."""
+        self.close()
+
+    def close(self) -> None:
+        """End all subscriptions."""
+        self._closed = True
+        for receiver in list(self._receivers.values()):
+            self._forget(receiver)
+
+    # Looking on
+
+    def topics(self) -> _Rows:
+        """The subjects that something was published on or that somebody subscribed to.
+
+        Each with ``subject``, ``published`` (how many events), ``last`` (when, as `time.time`, or None) and
+        ``subscribers``, who get its events now.
+        """
+        subscribed = {subject: name for one in self._receivers.values() for subject, name in one.subjects.items()}
+        rows = []
+        for subject in sorted({*self._ledger.topics, *subscribed}):
+            published, last, name = self._ledger.topics.get(subject) or (0, None, subscribed.get(subject))
+            number = len(set(self._index.find(subject)))
+            rows.append({"subject": name, "published": published, "last": last, "subscribers": number})
+        return rows
+
+    def subscribers(self) -> _Rows:
+        """The subscribers, in the order they came.
+
+        Each with ``name``, ``address``, ``subjects``, ``patterns``, ``waiting`` and ``bytes`` (what is in its queue),
+        ``sent`` (events on their way), ``delivered``, ``lost``, ``policy`` and ``since``.
+        """
+        return [receiver.row() for receiver in self._receivers.values()]
+
+    def info(self) -> dict[str, Any]:
+        """``identity``, another one after each start; ``number`` of the last event; ``since`` when it runs."""
+        return {"identity": self._identity, "number": self._ledger.number, "since": self._since}
+
+
+def _patterns_of(texts: list[str]) -> list[Pattern]:
+    """The patterns of these texts; others have their turn in between. Raises PatternError."""
+    patterns = []
+    for number, text in enumerate(texts, 1):
+        patterns.append(Pattern(text))
+        if not number % LOOKED_AT_TOGETHER:
+            gevent.sleep(0)
+    return patterns

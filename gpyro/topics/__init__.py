@@ -1,0 +1,27 @@
+"""The rules of the event service: subjects, patterns, who gets what, and what waits for a subscriber that is slow.
+
+No input, no output and no clock: the event server stands on this.
+"""
+
+from __future__ import annotations
+
+from .backlog import Backlog, Limits, Loss, Policy, Ticket
+from .index import TopicIndex
+from .ledger import Ledger
+from .patterns import Pattern, PatternError
+from .subjects import SubjectError, fold, subjects_of
+
+__all__ = [
+    "Backlog",
+    "Ledger",
+    "Limits",
+    "Loss",
+    "Pattern",
+    "PatternError",
+    "Policy",
+    "SubjectError",
+    "Ticket",
+    "TopicIndex",
+    "fold",
+    "subjects_of",
+]

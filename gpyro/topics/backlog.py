@@ -1,0 +1,275 @@
+"""What waits for one subscriber: bounded in number and bytes, and what happens beyond that."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Protocol
+
+
+class Policy(StrEnum):
+    """What happens to an event when a subscriber's queue is full."""
+
+    BLOCK = "block"
+    """Whoever publishes waits for room, for a time that is bounded; then the event is lost."""
+
+    OLDEST = "oldest"
+    """The event that waits longest is lost."""
+
+    NEWEST = "newest"
+    """The new event is lost."""
+
+    DISCONNECT = "disconnect"
+    """The subscriber is sent away, and loses all that waits."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How much may wait for one subscriber.
+
+    Attributes:
+        policy: what happens beyond that.
+        events: how many events; 0 for any number.
+        size: bytes of them, encoded; 0 for any. A single event may be larger.
+    """
+
+    policy: Policy
+    events: int
+    size: int
+
+
+class Item(Protocol):
+    """An event, as far as that counts here."""
+
+    @property
+    def number(self) -> int:
+        """The number that the server gave it; they rise."""
+
+    @property
+    def size(self) -> int:
+        """Its bytes, encoded."""
+
+
+class Loss:
+    """Events that a subscriber did not get, in the place where they would have stood.
+
+    Attributes:
+        count: how many.
+        until: the number of the last one.
+        why: why.
+    """
+
+    __slots__ = ("count", "until", "why")
+
+    def __init__(self, until: int, why: str) -> None:
+        self.count, self.until, self.why = 1, until, why
+
+    def add(self, until: int) -> None:
+        """One more."""
+        self.count += 1
+        self.until = max(self.until, until)
+
+
+class Ticket:
+    """An event that waits for room.
+
+    Attributes:
+        item: the event.
+        settled: it waits no more.
+    """
+
+    __slots__ = ("_wake", "item", "settled")
+
+    def __init__(self, item: Item, wake: Callable[[], object]) -> None:
+        self.item, self._wake, self.settled = item, wake, False
+
+    def settle(self) -> None:
+        """It waits no more."""
+        if not self.settled:
+            self.settled = True
+            self._wake()
+
+
+FULL = "the subscriber was too slow, and its queue full"
+
+
+class Backlog:
+    """The events that wait for one subscriber, and what of them was lost.
+
+    Attributes:
+        limits: how much may wait.
+        count: events that wait.
+        size: bytes of them.
+        lost: events lost so far.
+        stalled: somebody has waited for room in vain, so nobody waits again before something was taken.
+    """
+
+    __slots__ = ("_before", "_items", "_tickets", "count", "limits", "lost", "size", "stalled")
+
+    def __init__(self, limits: Limits) -> None:
+        self.limits = limits
+        self.count = self.size = self.lost = 0
+        self.stalled = False
+        # Most subscribers have nothing waiting most of the time.
+        self._items: deque[Any] | None = None
+        self._tickets: deque[Ticket] | None = None
+        self._before: Loss | None = None
+
+    @property
+    def empty(self) -> bool:
+        """Whether there is nothing to be told: no event, and no loss."""
+        return self._items is None and self._before is None
+
+    def has_room(self, size: int) -> bool:
+        """Whether an event of `size` bytes may wait, too."""
+        events, most = self.limits.events, self.limits.size
+        if not self.count:
+            return True
+        return not (events and self.count >= events) and not (most and self.size + size > most)
+
+    def put(self, item: Item) -> bool:
+        """Let an event wait, by whatever the policy says.
+
+        False if it is full, and the policy one that the caller has to carry out.
+        """
+        if self._tickets or not self.has_room(item.size):
+            policy = self.limits.policy
+            if policy is Policy.DISCONNECT or (policy is Policy.BLOCK and not self.stalled):
+                return False
+            if policy is not Policy.OLDEST:
+                self.lose(item)
+                return True
+            while not self.has_room(item.size):
+                self._lose_oldest()
+        self._append(item)
+        return True
+
+    def _append(self, item: Item) -> None:
+        if self._items is None:
+            self._items = deque()
+        self._items.append(item)
+        self.count += 1
+        self.size += item.size
+
+    def lose(self, item: Item, why: str = FULL) -> None:
+        """An event is lost."""
+        self.lost += 1
+        if self._items is None:
+            self._items = deque()
+        last = self._items[-1] if self._items else None
+        if type(last) is Loss and last.why == why:
+            last.add(item.number)
+        else:
+            self._items.append(Loss(item.number, why))
+
+    def _lose_oldest(self) -> None:
+        assert self._items is not None
+        oldest = self._items.popleft()
+        before = self._before
+        if type(oldest) is Loss:
+            if before is None:
+                self._before = oldest
+            else:
+                before.count += oldest.count
+                before.until = max(before.until, oldest.until)
+            return
+        self.count -= 1
+        self.size -= oldest.size
+        self.lost += 1
+        if before is None:
+            self._before = Loss(oldest.number, FULL)
+        else:
+            before.add(oldest.number)
+
+    def wait(self, item: Item, wake: Callable[[], object]) -> Ticket:
+        """Let an event wait for room, behind those that do so already; `wake` is called when it has it."""
+        ticket = Ticket(item, wake)
+        if self._tickets is None:
+            self._tickets = deque()
+        self._tickets.append(ticket)
+        return ticket
+
+    def give_up(self, ticket: Ticket, stalled: bool = True) -> None:
+        """Nobody waits any more for room for this event: it is lost. `stalled`: after the longest time for that."""
+        if ticket.settled:
+            return
+        ticket.settled = True
+        self.stalled = self.stalled or stalled
+        if self._tickets is not None and ticket in self._tickets:
+            self._tickets.remove(ticket)
+            if not self._tickets:
+                self._tickets = None
+        self.lose(ticket.item)
+
+    def take(self, most: int, size: int) -> list[Any]:
+        """Take the events, and losses, that come next.
+
+        Args:
+            most: how many at most; but copies of one event are not parted.
+            size: bytes at most, unless a single one is larger.
+        """
+        found: list[Any] = []
+        if self._before is not None:
+            found.append(self._before)
+            self._before = None
+        items = self._items
+        if items is not None:
+            if len(items) + len(found) <= most and self.size <= size:
+                found += items
+                items.clear()
+                self.count = self.size = 0
+            else:
+                self._take_some(found, items, most, size)
+            if not items:
+                self._items = None
+        self.stalled = False
+        if self._tickets is not None:
+            self._admit(self._tickets)
+        return found
+
+    def _take_some(self, found: list[Any], items: deque[Any], most: int, size: int) -> None:
+        last = None
+        while items:
+            item = items[0]
+            if type(item) is not Loss:
+                if found and item is not last and (len(found) >= most or item.size > size):
+                    return
+                self.count -= 1
+                self.size -= item.size
+                size -= item.size
+                last = item
+            found.append(items.popleft())
+
+    def _admit(self, tickets: deque[Ticket]) -> None:
+        """Let in who waits for room, as far as there is some."""
+        while tickets and self.has_room(tickets[0].item.size):
+            ticket = tickets.popleft()
+            self._append(ticket.item)
+            ticket.settle()
+        if not tickets:
+            self._tickets = None
+
+    def put_back(self, items: list[Any]) -> None:
+        """What was taken, and did not arrive, is to be taken again."""
+        if not items:
+            return
+        if self._before is not None:
+            items = [*items, self._before]
+            self._before = None
+        if self._items is None:
+            self._items = deque()
+        self._items.extendleft(reversed(items))
+        for item in items:
+            if type(item) is not Loss:
+                self.count += 1
+                self.size += item.size
+
+    def clear(self) -> None:
+        """Nobody takes anything any more: who waits for room goes on."""
+        tickets, self._tickets = self._tickets, None
+        self._items = self._before = None
+        self.count = self.size = 0
+        for ticket in tickets or ():
+            ticket.settle()

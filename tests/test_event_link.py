@@ -1,0 +1,100 @@
+from __future__ import annotations
+
+import gevent
+import pytest
+from gevent.event import Event as Wakeup
+
+from gpyro import config, event_link
+from gpyro.errors import NamingError, ProtocolError
+from gpyro.event_link import EventServer, Lanes
+from gpyro.event_server import EventService
+from gpyro.events import Event
+from gpyro.eventsvc import EventServiceStarter, Subscriber
+from tests.naming import configured, environment, name_server
+from tests.support import eventually, serving, turns, uri_of
+
+
+@pytest.fixture(autouse=True)
+def _configuration(tmp_path):
+    with configured(environment(tmp_path)):
+        yield
+
+
+def test_the_event_server_is_looked_for_where_it_is_now():
+    with name_server(nsport=config.PYRO_NS_PORT, nobroadcast=True):
+        config.PYRO_NS_HOSTNAME = "127.0.0.1"
+        server = EventServer(None, None)
+        with pytest.raises(NamingError):
+            server.call("info")
+        starter = EventServiceStarter()
+        starter.begin(port=0)
+        first = server.call("info")["identity"]
+        starter.stop()
+        starter.begin(port=0)
+        assert server.call("info")["identity"] != first  # at another port, without an error in between
+        starter.stop()
+        with pytest.raises((ProtocolError, NamingError)):
+            server.call("info")
+
+
+def test_lanes_take_only_so_many(monkeypatch):
+    monkeypatch.setattr(event_link, "MAX_RUNNING", 3)
+    handled, go_on = [], Wakeup()
+
+    def handle(event):
+        go_on.wait()
+        handled.append(event.msg)
+
+    lanes = Lanes(handle)
+    putting = gevent.spawn(lambda: [lanes.put(Event("a" if number % 2 else "A", number)) for number in range(10)])
+    turns()
+    assert not putting.ready()
+    go_on.set()
+    putting.get(timeout=5)
+    eventually(lambda: handled == list(range(10)))
+
+
+def test_coming_back_goes_on_until_it_works(caplog):
+    service = EventService()
+    got = []
+
+    class Keeper(Subscriber):
+        def event(self, event):
+            got.append(event.msg)
+
+    with serving(service) as daemon:
+        uri = uri_of(daemon, service)
+        keeper = Keeper(esURI=uri)
+        keeper.subscribe("a")
+        listening = gevent.spawn(keeper.listen)
+        eventually(lambda: keeper._pyro_listening)
+        refused = []
+        attach = service.attach
+
+        def refusing(*arguments):
+            refused.append(arguments)
+            if len(refused) < 3:
+                raise NamingError("not now")
+            return attach(*arguments)
+
+        service.attach = refusing
+        daemon.connections[0].close("as if the network had failed")
+        eventually(lambda: service.subscribers())
+        assert len(refused) == 3
+        service.publish("a", 1)
+        eventually(lambda: got == [1])
+        assert len([record for record in caplog.records if "goes on trying" in record.getMessage()]) == 1
+        keeper.abort()
+        listening.get(timeout=5)
+
+
+def test_who_aborts_while_it_tries_to_come_back_is_done():
+    service = EventService()
+    with serving(service) as daemon:
+        keeper = Subscriber(esURI=uri_of(daemon, service))
+        keeper.subscribe("a")
+        listening = gevent.spawn(keeper.listen)
+        eventually(lambda: keeper._pyro_listening)
+    turns()
+    keeper.abort()
+    listening.get(timeout=5)

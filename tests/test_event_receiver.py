@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from gpyro import core
+from gpyro.event_receiver import Receiver, key_of, number_of
+from gpyro.event_routes import Parcel
+from gpyro.topics import Limits, Loss, Policy
+from gpyro.values import serializer_by_name
+
+
+class Service:
+    def __init__(self):
+        self.due = []
+        self.dropped = []
+
+    def deliver_soon(self, receiver):
+        self.due.append(receiver)
+
+    def drop(self, receiver, why):
+        self.dropped.append((receiver, why))
+
+
+def parcel(number):
+    return Parcel(serializer_by_name("msgpack"), "a", number, 1.0, number)
+
+
+def test_what_arrived_is_counted_and_more_is_asked_for():
+    service = Service()
+    receiver = Receiver(service, "key", "name", Limits(Policy.NEWEST, 2, 0))
+    for number in range(1, 5):
+        receiver.backlog.put(parcel(number))
+    row = receiver.row()
+    assert (row["waiting"], row["lost"], row["delivered"], row["sent"], row["address"]) == (2, 2, 0, 0, None)
+    assert row["bytes"] == 2 * parcel(1).size
+    assert abs(row["since"] - time.time()) < 10
+    receiver.in_flight = receiver.backlog.take(1, 1000)
+    assert receiver.row()["sent"] == 1
+    receiver.arrived(receiver.in_flight)
+    assert receiver.delivered == 1
+    assert service.due == [receiver]
+    items = receiver.backlog.take(9, 1000)
+    assert [number_of(item) for item in items] == [2, 4]
+    assert isinstance(items[1], Loss)
+    receiver.arrived(items)
+    assert receiver.delivered == 2
+    assert service.due == [receiver]
+    receiver.unreachable("why")
+    assert service.dropped == [(receiver, "why")]
+
+
+def test_proxies_of_one_object_are_one_subscriber():
+    first, second = (core.getProxyForURI("PYRO://localhost:7766/id") for _ in range(2))
+    assert key_of(first) == key_of(second)
+    assert key_of(core.getProxyForURI("PYRO://localhost:7766/other")) != key_of(first)
+    assert key_of("token") == "token"
+    assert key_of(core.getProxyForURI("PYRO://token:1/token")) != "token"
+    with pytest.raises(TypeError, match="not int"):
+        key_of(17)

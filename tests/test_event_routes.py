@@ -1,0 +1,195 @@
+"""How events travel: encoded once, many in a message, and over channels that are full."""
+
+from __future__ import annotations
+
+import contextlib
+
+import gevent
+import pytest
+from gevent.event import Event as Wakeup
+
+from gpyro import config, core
+from gpyro.event_routes import Outlet, Parcel
+from gpyro.event_server import EventService
+from gpyro.eventsvc import Event, EventError, Publisher, Subscriber
+from gpyro.values import MsgpackSerializer, serializer_by_name
+from tests.naming import configured, environment
+from tests.support import eventually, serving, uri_of
+
+
+@pytest.fixture(autouse=True)
+def _configuration(tmp_path):
+    with configured(environment(tmp_path)):
+        yield
+
+
+class Recorder(Subscriber):
+    def __init__(self, **arguments):
+        super().__init__(**arguments)
+        self.setThreading(0)
+        self.got = []
+        self.batches = []
+        self.open = Wakeup()
+        self.open.set()
+
+    def event(self, event):
+        self.open.wait()
+        self.got.append(event.msg)
+
+
+@contextlib.contextmanager
+def listening(*subscribers):
+    greenlets = [gevent.spawn(subscriber.listen) for subscriber in subscribers]
+    eventually(lambda: all(subscriber._pyro_listening for subscriber in subscribers))
+    try:
+        yield
+    finally:
+        for subscriber in subscribers:
+            subscriber.abort()
+        gevent.joinall(greenlets, timeout=10, raise_error=True)
+
+
+def test_a_parcel_is_encoded_as_the_ordinary_way_would():
+    codec, other = serializer_by_name("msgpack"), serializer_by_name("json")
+    parcel = Parcel(codec, "News", {"a": (1, 2)}, 1.5, 7)
+    assert parcel.encoded(codec) == codec.encode(["News", {"a": (1, 2)}, 1.5, 7])
+    assert parcel.encoded(other) == other.encode(["News", {"a": (1, 2)}, 1.5, 7])
+    assert parcel.encoded(other) is parcel.encoded(other)
+    assert parcel.as_event(other) is parcel.as_event(other)
+    event = codec.decode(parcel.as_event(codec))
+    assert isinstance(event, Event)
+    assert (event.subject, event.msg, event.time, event.number) == ("News", {"a": (1, 2)}, 1.5, 7)
+    with pytest.raises(EventError, match="the event on 'a' cannot be given to others: msg"):
+        Parcel(codec, "a", object(), 1.5, 8)
+
+
+def test_an_event_is_encoded_once_for_all_subscribers(monkeypatch):
+    encoded = []
+    encode = MsgpackSerializer.encode
+
+    def counting(self, value, root="result"):
+        if isinstance(value, list) and value[:1] == ["a"]:
+            encoded.append(value)
+        return encode(self, value, root)
+
+    monkeypatch.setattr(MsgpackSerializer, "encode", counting)
+    service = EventService()
+    with serving(service) as daemon:
+        subscribers = [Recorder(esURI=uri_of(daemon, service)) for _ in range(20)]
+        for subscriber in subscribers:
+            subscriber.subscribe("a")
+        with listening(*subscribers):
+            Publisher(esURI=uri_of(daemon, service)).publish("a", {"some": "thing"})
+            eventually(lambda: all(subscriber.got for subscriber in subscribers))
+        assert len(encoded) == 1
+
+
+def test_what_waits_goes_in_one_message(monkeypatch):
+    sent = []
+    body = Outlet.body
+    monkeypatch.setattr(Outlet, "body", lambda self, codec, items: sent.append(len(items)) or body(self, codec, items))
+    service = EventService()
+    with serving(service) as daemon:
+        subscriber = Recorder(esURI=uri_of(daemon, service))
+        subscriber.subscribe("a")
+        subscriber.open.clear()
+        with listening(subscriber):
+            service.publish("a", 0)
+            eventually(lambda: service.subscribers()[0]["sent"] == 1)
+            for msg in range(1, 100):
+                service.publish("a", msg)
+            assert service.subscribers()[0]["waiting"] == 99
+            subscriber.open.set()
+            eventually(lambda: subscriber.got == list(range(100)))
+        assert sent == [1, 99]
+
+
+@pytest.mark.parametrize("other", ["json", "pickle"])
+def test_those_who_speak_another_serializer_get_the_same(other):
+    config.PYRO_SERIALIZER = f"msgpack,{other}"
+    service = EventService()
+    with serving(service) as daemon:
+        first = Recorder(esURI=uri_of(daemon, service))
+        first.subscribe("a")
+        config.PYRO_SERIALIZER = other
+        second = Recorder(esURI=uri_of(daemon, service))
+        second.subscribe("a")
+        with listening(first, second):
+            service.publish("a", {"x": (1, b"2")})
+            Publisher(esURI=uri_of(daemon, service)).publish("a", 3)
+            eventually(lambda: first.got == second.got == [{"x": (1, b"2")}, 3])
+
+
+def test_more_subscribers_on_a_connection_than_calls_are_granted_to_it():
+    service = EventService()
+    with serving(service) as daemon:
+        config.PYRO_MAX_CALLS = 4
+        subscribers = [Recorder(esURI=uri_of(daemon, service)) for _ in range(30)]
+        for subscriber in subscribers:
+            subscriber.subscribe("a")
+        with listening(*subscribers):
+            for msg in range(20):
+                service.publish("a", msg)
+                if msg % 3 == 0:
+                    gevent.sleep(0)
+            eventually(lambda: all(subscriber.got == list(range(20)) for subscriber in subscribers))
+            # Those that do not read take their calls, and the others the rest.
+            for subscriber in subscribers[:3]:
+                subscriber.open.clear()
+            service.publish("a", 20)
+            service.publish("a", 21)
+            eventually(lambda: all(subscriber.got[-1] == 21 for subscriber in subscribers[3:]))
+            daemon.connections[0].close("as if the network had failed")
+            for subscriber in subscribers[:3]:
+                subscriber.open.set()
+            eventually(lambda: len(service.subscribers()) == 30)
+            service.publish("a", 22)
+            eventually(lambda: all(subscriber.got[-1] == 22 for subscriber in subscribers))
+        eventually(lambda: not service.subscribers())
+        assert not service._outlet.lines
+
+
+def test_one_event_that_cannot_be_read_costs_no_other():
+    class Odd:
+        pass
+
+    service = EventService()
+    with serving(service) as daemon:
+        subscriber = Recorder(esURI=uri_of(daemon, service))
+        subscriber.gaps = []
+        subscriber.missed = subscriber.gaps.append
+        subscriber.subscribe("a")
+        subscriber.open.clear()
+        with listening(subscriber):
+            service.publish("a", 0)
+            eventually(lambda: service.subscribers()[0]["sent"] == 1)
+            service.publish("a", 1)
+            deep = []
+            for _ in range(97):  # fits into an event, but not with what is around it
+                deep = [deep]
+            service.publish("a", deep)
+            service.publish("a", 3)
+            subscriber.open.set()
+            eventually(lambda: subscriber.got[-1:] == [3])
+        assert [msg for msg in subscriber.got if isinstance(msg, int)] == [0, 1, 3]
+        assert len(subscriber.got) + len(subscriber.gaps) == 4
+
+
+def test_an_object_whose_daemon_is_gone_is_dropped_at_once():
+    class Listener(core.ObjBase):
+        def event(self, event):
+            """Nothing."""
+
+    service = EventService()
+    with serving(service) as daemon:
+        listener = Listener()
+        with serving(listener) as other:
+            es = core.getProxyForURI(uri_of(daemon, service))
+            es.subscribe("a", other.getProxyForObj(listener))
+            es.publish("a", 1)
+            eventually(lambda: service.subscribers()[0]["delivered"] == 1)
+        eventually(lambda: not service.subscribers())
+        es.subscribe("a", core.getProxyForURI("PYRO://127.0.0.1:1/nobody"))
+        assert len(service.subscribers()) == 1
+        es.publish("a", 2)
+        eventually(lambda: not service.subscribers())

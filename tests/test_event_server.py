@@ -1,0 +1,178 @@
+"""The event server's object: what it promises to those who do not keep to the rules, and what it remembers."""
+
+from __future__ import annotations
+
+import gc
+
+import gevent
+import pytest
+from gevent.event import Event as Wakeup
+
+from gpyro import core, event_server
+from gpyro.errors import PyroError
+from gpyro.event_server import EventService
+from gpyro.eventsvc import SubjectError, Subscriber
+from gpyro.values import register_class
+from tests.naming import configured, environment
+from tests.support import eventually, serving, uri_of
+
+
+@pytest.fixture(autouse=True)
+def _configuration(tmp_path):
+    with configured(environment(tmp_path)):
+        yield
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        *(("", "inbox"), (17, "inbox"), ("t" * 101, "inbox"), ("token", 17), ("token", "x" * 101), ("token", "ü")),
+        *(("token", "inbox", (), (), (), 5), ("token", "inbox", (), (), (), "", "7")),
+    ],
+)
+def test_attaching_with_nonsense(arguments):
+    service = EventService()
+    with serving(service) as daemon, pytest.raises(PyroError, match="only a client can attach"):
+        core.getProxyForURI(uri_of(daemon, service)).attach(*arguments)
+    assert service.subscribers() == []
+    with pytest.raises(PyroError, match="only a client can attach"):
+        service.attach("token", "inbox")
+
+
+def test_an_inbox_that_is_not_there_is_dropped():
+    service = EventService()
+    with serving(service) as daemon:
+        proxy = core.getProxyForURI(uri_of(daemon, service))
+        proxy.attach("token", "inbox", ["a"])
+        with pytest.raises(KeyError):
+            proxy.subscribe("a", "another token")
+        proxy.publish("a", 1)
+        eventually(lambda: not service.subscribers())
+
+
+def test_many_functions_by_one_proxy_end_together():
+    service = EventService()
+    got = []
+    with serving(service) as daemon:
+        proxy = core.getProxyForURI(uri_of(daemon, service))
+        functions = [lambda event, number=number: got.append(number) for number in range(1500)]
+        for function in functions:
+            service_side = proxy.subscribe("a", function)
+            assert service_side is None
+        proxy.publish("a", 1)
+        eventually(lambda: len(got) == 1500, 20)
+        proxy._release()
+        eventually(lambda: not service.subscribers())
+        assert not service._of_session
+
+
+def test_a_subscriber_has_no_more_than_so_many_subscriptions(monkeypatch):
+    monkeypatch.setattr(event_server, "MAX_SUBSCRIPTIONS", 5)
+    service = EventService()
+    with serving(service) as daemon:
+        subscriber = Subscriber(esURI=uri_of(daemon, service))
+        subscriber.subscribe(["a", "b", "c"])
+        subscriber.subscribeMatch("d")
+        with pytest.raises(SubjectError, match="5 subjects and patterns"):
+            subscriber.subscribe(["e", "f"])
+        other = Subscriber(esURI=uri_of(daemon, service))
+        with pytest.raises(SubjectError):
+            other.subscribe(list("abcdef"))
+        (row,) = service.subscribers()
+        assert (row["subjects"], row["patterns"]) == (["a", "b", "c"], ["d"])
+        del other
+        gc.collect()
+
+
+class Slow:
+    """Lets others run while it is encoded."""
+
+
+def _slowly(slow: Slow) -> int:
+    gevent.sleep(0.01)
+    return 1
+
+
+register_class(Slow, name="tests.Slow", to_state=_slowly, from_state=lambda state: Slow())
+
+
+def test_numbers_are_given_once_whatever_happens_while_a_message_is_encoded():
+    service = EventService()
+    numbers = []
+
+    class Keeper(Subscriber):
+        def event(self, event):
+            numbers.append(event.number)
+
+    with serving(service) as daemon:
+        keeper = Keeper(esURI=uri_of(daemon, service))
+        keeper.subscribe("a")
+        listening = gevent.spawn(keeper.listen)
+        slow = [gevent.spawn(service.publish, "a", Slow()) for _ in range(3)]
+        for _ in range(5):
+            service.publish("a", 1)
+            gevent.sleep(0.004)
+        gevent.joinall(slow, raise_error=True)
+        eventually(lambda: len(numbers) == 8)
+        assert numbers == list(range(1, 9))
+        keeper.abort()
+        listening.get(timeout=5)
+
+
+def test_a_closed_one_takes_no_subscribers():
+    service = EventService()
+    with serving(service) as daemon:
+        subscriber = Subscriber(esURI=uri_of(daemon, service))
+        service.close()
+        with pytest.raises(PyroError, match="the event server is closed"):
+            subscriber.subscribe("a")
+        with pytest.raises(PyroError, match="the event server is closed"):
+            core.getProxyForURI(uri_of(daemon, service)).subscribe("a", print)
+        service.publish("a", 1)
+
+
+def test_who_is_gone_before_its_turn_came_is_not_taken_in():
+    class Service(EventService):
+        def subscribe(self, subjects, subscriber):
+            begun.append(1)
+            go_on.wait()
+            try:
+                super().subscribe(subjects, subscriber)
+            except PyroError as error:
+                said.append(str(error))
+
+    begun, said, go_on = [], [], Wakeup()
+    service = Service()
+    with serving(service) as daemon:
+        proxy = core.getProxyForURI(uri_of(daemon, service))
+        calling = gevent.spawn(proxy.subscribe, "a", print)
+        eventually(lambda: begun)
+        daemon.connections[0].close("as if the network had failed")
+        go_on.set()
+        eventually(lambda: said == ["the subscriber is gone"])
+        assert service.subscribers() == []
+        calling.join(5)
+        assert calling.exception is not None
+
+
+def test_many_patterns_let_others_have_their_turn():
+    service = EventService()
+    turns_had = []
+
+    def others():
+        while True:
+            turns_had.append(1)
+            gevent.sleep(0)
+
+    beside = gevent.spawn(others)
+    with serving(service) as daemon:
+        subscriber = Subscriber(esURI=uri_of(daemon, service))
+        subscriber.subscribeMatch("first")
+        before = len(turns_had)
+        service.subscribeMatch([f"a{number}.*" for number in range(1000)], print_proxy(daemon))
+        assert len(turns_had) - before >= 20
+    beside.kill()
+
+
+def print_proxy(daemon):
+    return core.getProxyForURI(f"PYRO://127.0.0.1:{daemon.port}/nobody")
