@@ -1,16 +1,28 @@
-"""What names cost: the stores of the name server, with a number for each row.
+"""What names cost: name servers and their stores, with a number for each row.
 
 Usage:
   naming.py [--rows NAMES] [--scale S] [--seed N] [--directory PATH] [--json]
   naming.py -h | --help
 
 Options:
-  --rows NAMES      which rows, with commas: commit, many, watch, kill [default: commit,many,watch,kill]
+  --rows NAMES      which rows, with commas
+                    [default: wire,pyro5,find,crowd,lease,restart,commit,many,watch,kill]
   --scale S         share of the full counts, 0.0001 to 1 [default: 1]
   --seed N          of the random numbers [default: 1]
   --directory PATH  where files are made; on the disk that is to be measured
   --json            print the numbers as JSON
   -h --help         this text
+
+Name servers, each a process on the first processor with clients on the second:
+
+wire    resolve and register over the wire by 64 callers, beside echo calls of the same client
+pyro5   the same beside Pyro 5's name server with SQL storage, if that is installed (pip install gpyro[bench])
+find    getNS(), with a name server on this machine and without any
+crowd   many names: the start of the process, and lists by a client (100,000 names)
+lease   servers that are killed, a name server that stands still for twice the lease (D2; 1,000 servers in 20 processes)
+restart a name server that is killed in the middle of registrations, 20 times with the same file (D1; 10,000 each time)
+
+Stores, in the process of the benchmark:
 
 commit  registrations in a file by 64 greenlets, each on the disk before it is answered (10,000)
 many    a file of many names in groups of 100: opening it, listing one group (100,000 names)
@@ -32,11 +44,18 @@ from dataclasses import asdict
 
 import gevent
 from docopt import DocoptExit, docopt
+from naming_servers import crowd_row, find_row, lease_row, pyro5_row, restart_row, wire_row
 from naming_stores import Plan, commit_row, kill_row, many_row, watch_row
 from processes import BenchmarkError
 from report import Measure, measures
 
 ROWS: dict[str, Callable[[Plan], list[Measure]]] = {
+    "wire": wire_row,
+    "pyro5": pyro5_row,
+    "find": find_row,
+    "crowd": crowd_row,
+    "lease": lease_row,
+    "restart": restart_row,
     "commit": commit_row,
     "many": many_row,
     "watch": watch_row,

@@ -73,7 +73,7 @@ def many_row(plan: Plan) -> list[Measure]:
     with place(plan) as name:
         path = Path(name, "names.db")
         with SqliteStore(path) as store:
-            _fill(store, groups)
+            fill(store, groups)
         opening = []
         for _ in range(3):
             start = time.perf_counter()
@@ -99,7 +99,8 @@ def _group(number: int) -> str:
     return f":many.t{number % 10}.g{number}"
 
 
-def _fill(store: SqliteStore, groups: int) -> None:
+def fill(store: SqliteStore, groups: int) -> None:
+    """Make many names in nested groups."""
     space = NameSpace(store, time.time)
     space.prepare([":many", *(f":many.t{number}" for number in range(10))])
     steps: list[Put] = []

@@ -20,22 +20,23 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_a_short_run_measures_and_judges(tmp_path: Path) -> None:
-    ended = run("--scale", "0.005", "--seed", "3", "--directory", str(tmp_path), "--json")
+    rows = "wire,find,crowd,lease,restart,commit,many,watch,kill"
+    ended = run("--rows", rows, "--scale", "0.005", "--seed", "3", "--directory", str(tmp_path), "--json")
     assert ended.stderr == ""
     told = json.loads(ended.stdout)
     assert told["plan"]["seed"] == 3
     rows = {row["what"]: row for row in told["rows"]}
-    assert len(rows) == 7
-    lost = [row for what, row in rows.items() if "missing" in what or "missed" in what]
-    assert [row["value"] for row in lost] == [0, 0]
-    assert {row["id"] for row in told["rows"]} == {"", "D1", "D4"}
+    assert len(rows) == 21
+    lost = [row for what, row in rows.items() if "missing" in what or "missed" in what or "lost" in what]
+    assert [row["value"] for row in lost] == [0, 0, 0, 0]
+    assert {row["id"] for row in told["rows"]} == {"", "D1", "D2", "D4"}
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--rows", "nothing"], "--rows knows commit, many, watch, kill, not nothing"),
+        (["--rows", "nothing"], "--rows knows wire, pyro5, find, crowd, lease, restart, commit, many, watch, kill, not nothing"),
         (["--scale", "2"], "--scale is from 0.0001 to 1"),
         (["--scale", "x"], "--scale and --seed are numbers"),
         (["--directory", "/missing"], "--directory is a directory that exists, not '/missing'"),
