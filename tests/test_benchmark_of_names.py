@@ -36,7 +36,7 @@ def test_a_short_run_measures_and_judges(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--rows", "nothing"], "--rows knows wire, pyro5, find, crowd, lease, restart, commit, many, watch, kill, not "),
+        (["--rows", "nothing"], "--rows knows wire, pyro5, find, crowd, lease, restart, commit, many, watch"),
         (["--scale", "2"], "--scale is from 0.0001 to 1"),
         (["--scale", "x"], "--scale and --seed are numbers"),
         (["--directory", "/missing"], "--directory is a directory that exists, not '/missing'"),
