@@ -8,6 +8,7 @@ name is a group's or an object's does not show.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Final
 
 from gpyro.errors import NamingError
@@ -51,12 +52,12 @@ def fault(name: object) -> str:
     raise AssertionError(f"nothing is wrong with {name!a}")
 
 
-def full_name(name: str, default_group: str, text: str = "invalid name") -> str:
+def full_name(name: str, default_group: str | Callable[[], str], text: str = "invalid name") -> str:
     """The absolute form of a name.
 
     Args:
         name: an absolute name, which is only checked, or a relative one.
-        default_group: absolute name of the group that relative names are in.
+        default_group: absolute name of the group that relative names are in, or what tells it.
         text: what an error is to begin with.
 
     Raises:
@@ -68,6 +69,8 @@ def full_name(name: str, default_group: str, text: str = "invalid name") -> str:
         raise NamingError(text, shown(name), wrong)
     if name[0] == ROOT:
         return name
+    if callable(default_group):
+        default_group = default_group()
     if not isinstance(default_group, str) or default_group[:1] != ROOT:
         raise NamingError("default group name is not absolute", shown(default_group))
     wrong = fault(default_group)

@@ -46,6 +46,10 @@ def is_elsewhere(error: NamingError) -> bool:
     return error.args[:2] == ("no object found by this name", NAMESERVER_NAME)
 
 
+def _default_group() -> str:
+    return str(config.PYRO_NS_DEFAULTGROUP)
+
+
 class NameServerProxy:
     """A name server. Relative names are made absolute here, by this process's PYRO_NS_DEFAULTGROUP.
 
@@ -89,7 +93,7 @@ class NameServerProxy:
 
     def fullName(self, name: str) -> str:
         """The absolute form of a name. Raises NamingError: 'invalid name' or 'default group name is not absolute'."""
-        return full_name(name, config.PYRO_NS_DEFAULTGROUP)
+        return full_name(name, _default_group)
 
     def register(self, name: str, URI: str | PyroURI) -> None:
         """Register an object for as long as nobody removes it. A daemon's own objects are registered by `connect`.
@@ -257,7 +261,7 @@ class NameServerProxy:
     # Calling
 
     def _group(self, name: str) -> str:
-        return full_name(name, config.PYRO_NS_DEFAULTGROUP, "invalid groupname")
+        return full_name(name, _default_group, "invalid groupname")
 
     def _once(self, method: str, *arguments: Any) -> Any:
         """Call a method that must not run twice."""

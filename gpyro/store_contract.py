@@ -76,8 +76,10 @@ class Condition(NamedTuple):
 
     def holds(self, entry: Entry | None) -> bool:
         """Whether it holds of a key's entry, or of None for a key that is not there."""
-        created, changed = (0, 0) if entry is None else (entry.created, entry.changed)
-        return self.created in (None, created) and self.changed in (None, changed)
+        _, created, changed = self
+        if created is not None and created != (0 if entry is None else entry.created):
+            return False
+        return changed is None or changed == (0 if entry is None else entry.changed)
 
 
 def absent(key: str) -> Condition:
@@ -350,8 +352,10 @@ def check_prefix(prefix: object) -> None:
     """Raise ValueError or TypeError unless this can be the beginning of keys."""
     if not isinstance(prefix, str):
         raise TypeError(f"a prefix is a string, not {type(prefix).__name__}")
+    if prefix.isascii() and len(prefix) <= MAX_KEY and "\0" not in prefix:
+        return  # as nearly always
     try:
-        size = len(prefix) if prefix.isascii() else len(prefix.encode())
+        size = len(prefix.encode())
     except UnicodeEncodeError:
         raise ValueError("a lone surrogate in a key") from None
     if size > MAX_KEY:

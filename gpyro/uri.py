@@ -45,6 +45,9 @@ PROTOCOLS: Final[dict[str, bool]] = {
     "PYRONAME": True,
 }
 
+# What nearly all look like; whatever is not like it is read with care, for there may be something to say of it.
+_USUAL: Final = re.compile(r"(PYRO(?:LOC)?(?:SSL)?)://([A-Za-z0-9][A-Za-z0-9._:-]*)/([!-.0-~]+)")
+
 _UNIX: Final = "./u:"
 _MAX_HOST: Final = 253
 _SHOWN: Final = 60
@@ -163,6 +166,11 @@ def unix_address(path: str | os.PathLike[str]) -> str:
 def _parse(text: str) -> ParsedURI:
     if len(text) > MAX_LENGTH:
         raise _Fault(f"longer than {MAX_LENGTH} characters", MAX_LENGTH)
+    usual = _USUAL.fullmatch(text)
+    if usual:
+        scheme, place, object_id = usual.groups()
+        address, port = _parse_place(place, usual.start(2))
+        return ParsedURI(scheme, address, port, object_id)
     stray = _NOT_PRINTABLE.search(text)
     if stray:
         _refuse_stray(text, stray.group(), stray.start())

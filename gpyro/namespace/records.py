@@ -122,6 +122,12 @@ def read_record(entry: Entry) -> Record:
     raise StoreError(f"what is kept of {name_of(entry.key)!a} cannot be understood: {first[:60]!a}")
 
 
+def read_uri(entry: Entry) -> str:
+    """The URI that is kept in an entry; empty for a group. Raises StoreError as `read_record`."""
+    first = entry.value.partition(b"\n")[0]
+    return first[2:].decode() if first.startswith(b"O ") and first.isascii() else read_record(entry).uri
+
+
 class Node(NamedTuple):
     """A name, and what is kept under it at one moment; `NameSpace.rebind` and `withdraw` want it unchanged.
 

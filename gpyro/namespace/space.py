@@ -39,6 +39,7 @@ from .records import (
     name_of,
     new_record,
     read_record,
+    read_uri,
 )
 
 MAX_META: Final = 64 * 1024
@@ -189,9 +190,10 @@ class NameSpace:
                 "name not found" if above is None or is_group(above) else "group not found",
                 name,
             )
-        if is_group(entry):
+        uri = read_uri(entry)
+        if not uri:
             raise NamingError("attempt to resolve groupname", name)
-        return read_record(entry).uri
+        return uri
 
     def look_up(self, name: str) -> Node | None:
         """What is kept under a name, None if there is nothing."""
@@ -374,7 +376,7 @@ class NameSpace:
     # What these have in common
 
     def _full(self, name: str, text: str = "invalid name") -> str:
-        return full_name(name, self._default_group(), text)
+        return full_name(name, self._default_group, text)
 
     def _entry(self, name: str, text: str) -> Entry:
         entry = self.store.get(key_of(name))

@@ -226,7 +226,7 @@ class EmbeddedStore(Store):
             self._settle()
             return Outcome(True, revision)
         self._write(Write(change)).wait()
-        return Outcome(True, change.revision, (), sum(event.entry is None for event in change.events))
+        return Outcome(True, change.revision, (), sum(entry is None for _, entry in change.events))
 
     def _settle(self) -> None:
         """Wait until what was judged by is saved: else it could be told of, and then be lost."""

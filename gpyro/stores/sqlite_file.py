@@ -43,9 +43,9 @@ PRAGMA user_version = {VERSION};
 COMMIT;
 """
 
-_CHUNKS: Final = (64, 8, 1)
-"""Rows in one statement: the interpreter's lock is given up for each statement, and a busy loop is slow to return it.
-Of each size there is one statement, which SQLite has prepared."""
+_CHUNK: Final = 64
+"""Rows in one statement at most: the interpreter's lock is given up for each statement, and a busy loop is slow to
+return it. Of each size there is one statement, which SQLite has prepared."""
 
 T = TypeVar("T")
 
@@ -90,7 +90,9 @@ class SqliteFile:
         self._connection: sqlite3.Connection | None = None
         self._lock = _lock(self.path)
         try:
-            self._connection = sqlite3.connect(self.path, timeout=BUSY, isolation_level=None)
+            self._connection = sqlite3.connect(
+                self.path, timeout=BUSY, isolation_level=None, cached_statements=4 * _CHUNK + 16
+            )
             self.content = _prepare(self._connection, self.path)
         except sqlite3.Error as error:
             self.close()
@@ -237,11 +239,8 @@ def _delete(connection: sqlite3.Connection, table: str, column: str, keys: Seque
 
 
 def _chunks(rows: Sequence[T]) -> Iterable[Sequence[T]]:
-    start = 0
-    for size in _CHUNKS:
-        while len(rows) - start >= size:
-            yield rows[start : start + size]
-            start += size
+    for start in range(0, len(rows), _CHUNK):
+        yield rows[start : start + _CHUNK]
 
 
 def _primary(error: sqlite3.Error) -> int:

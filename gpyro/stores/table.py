@@ -14,6 +14,9 @@ from gpyro.store_contract import Change, Condition, Delete, DeleteAll, Entry, Ev
 
 _LAST = "\U0010ffff"
 
+FEW = 100
+"""Keys that are put into the order, or taken out, one by one; with more it is made anew."""
+
 
 class Table:
     """The keys as everybody sees them, and the changes that led there as far as they are remembered.
@@ -28,6 +31,7 @@ class Table:
         self.revision = revision
         self.entries: dict[str, Entry] = {entry.key: entry for entry in entries}
         self._keys = list(self.entries)
+        self._new_keys: list[str] = []
         self._of_leases: dict[int, set[str]] = {}
         for entry in self.entries.values():
             if entry.lease:
@@ -61,31 +65,34 @@ class Table:
         return Page([entries[key] for key in self._keys[begin:stop]], self.revision, stop < end)
 
     def _range(self, prefix: str) -> tuple[int, int]:
+        keys = self._in_order()
         stripped = prefix.rstrip(_LAST)
-        begin = bisect_left(self._keys, prefix)
+        begin = bisect_left(keys, prefix)
         if not stripped:
-            return begin, len(self._keys)
-        return begin, bisect_left(self._keys, stripped[:-1] + chr(ord(stripped[-1]) + 1))
+            return begin, len(keys)
+        return begin, bisect_left(keys, stripped[:-1] + chr(ord(stripped[-1]) + 1))
 
     # Changing
 
     def apply(self, change: Change) -> None:
         """Make a change, which is the next one, and remember it."""
-        removed = sum(event.entry is None for event in change.events)
+        entries = self.entries
+        removed = []
         for key, entry in change.events:
-            before = self.entries.get(key)
+            before = entries.get(key)
             if before is not None and before.lease:
                 self._detach(before)
             if entry is None:
-                del self.entries[key]
+                del entries[key]
+                removed.append(key)
                 continue
             if before is None:
-                insort(self._keys, key)
-            self.entries[key] = entry
+                self._new_keys.append(key)
+            entries[key] = entry
             if entry.lease:
                 self._of_leases.setdefault(entry.lease, set()).add(key)
         if removed:
-            self._forget([key for key, entry in change.events if entry is None])
+            self._forget(removed)
         self.revision = change.revision
         self._remember(change)
 
@@ -97,11 +104,24 @@ class Table:
 
     def _forget(self, removed: list[str]) -> None:
         """Take keys out of the order; many at once, since each by itself would move all that come after it."""
-        if len(removed) < 100:
+        keys = self._in_order()
+        if len(removed) < FEW:
             for key in removed:
-                del self._keys[bisect_left(self._keys, key)]
+                del keys[bisect_left(keys, key)]
         else:
-            self._keys = [key for key in self._keys if key in self.entries]
+            self._keys = [key for key in keys if key in self.entries]
+
+    def _in_order(self) -> list[str]:
+        """All keys in their order, where those that are new are put now: each would move all that come after it."""
+        if self._new_keys:
+            if len(self._new_keys) < FEW:
+                for key in self._new_keys:
+                    insort(self._keys, key)
+            else:
+                self._keys += self._new_keys
+                self._keys.sort()
+            self._new_keys.clear()
+        return self._keys
 
     def _remember(self, change: Change) -> None:
         self._history.append(change)
@@ -150,9 +170,10 @@ class Head:
 
     def refused(self, conditions: Sequence[Condition]) -> tuple[Entry | None, ...] | None:
         """The entries of the keys of the conditions if one does not hold, None if all do."""
-        found = tuple(self.get(condition.key) for condition in conditions)
-        held = all(condition.holds(entry) for condition, entry in zip(conditions, found, strict=True))
-        return None if held else found
+        for condition in conditions:
+            if not condition.holds(self.get(condition.key)):
+                return tuple(self.get(one.key) for one in conditions)
+        return None
 
     def plan(self, steps: Sequence[Step]) -> Change | None:
         """Carry out the steps here, as a change that is to be saved; None if they change nothing."""
@@ -170,9 +191,10 @@ class Head:
                 events.update(dict.fromkeys(self.keys(step.prefix)))
         if not events:
             return None
-        self._pending.update((key, (revision, entry)) for key, entry in events.items())
+        for key, entry in events.items():
+            self._pending[key] = revision, entry
         self.revision = revision
-        return Change(revision, tuple(Event(key, entry) for key, entry in events.items()))
+        return Change(revision, tuple(map(Event._make, events.items())))
 
     def end_lease(self, lease: int) -> Change | None:
         """Delete the keys under a lease, as a change that is to be saved; None if there are none."""
@@ -181,9 +203,10 @@ class Head:
     def saved(self, change: Change) -> None:
         """A change was saved: it goes to the table."""
         self._table.apply(change)
+        pending = self._pending
         for key, _ in change.events:
-            if key in self._pending and self._pending[key][0] == change.revision:
-                del self._pending[key]
+            if key in pending and pending[key][0] == change.revision:
+                del pending[key]
 
     def reset(self) -> None:
         """What was on its way is lost."""

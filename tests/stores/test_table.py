@@ -67,6 +67,13 @@ def test_keys_stay_in_order_whatever_is_deleted() -> None:
         plan_and_save(Head(table), table, [Delete(key) for key in gone])
         keys = [key for key in keys if key not in gone]
         assert table.keys("") == keys == sorted(table.entries)
+    for count in (5, 500):  # new ones among them, one by one, and all at once; of which one goes again
+        new = chance.sample([f"{number:05}" for number in range(10_000)], count)
+        for key in new:
+            put(table, key)
+        plan_and_save(Head(table), table, [Delete(new[0])])
+        assert table.keys("") == sorted(table.entries)
+    assert len(table.keys("")) > 700
 
 
 def test_keys_follow_their_leases() -> None:
