@@ -34,9 +34,11 @@ class _Answers:
 
     def add(self, result: Any) -> None:
         """A call was made. Raises Unsendable."""
-        if result.__class__ in _PLAIN and (result.__class__ is not str or len(result) <= _LONGEST):
-            self._plain.append(result)
-            if len(self._plain) == _TOGETHER:
+        kind = result.__class__
+        if kind in _PLAIN and (kind is not str or len(result) <= _LONGEST):
+            plain = self._plain
+            plain.append(result)
+            if len(plain) == _TOGETHER:
                 self._flush()
         else:
             self._flush()
@@ -93,9 +95,10 @@ def run_batch(call: Call, entry: ObjectEntry, body: bytes, carry_out: CarryOut) 
         CallCancelled: nobody waits for its end any more.
     """
     answers = _Answers(call)
+    add = answers.add
     for method, arguments, keywords in _read(call, body):
         try:
-            answers.add(carry_out(entry, method, arguments, keywords))
+            add(carry_out(entry, method, arguments, keywords))
         except CallCancelled:
             raise
         except BaseException as error:

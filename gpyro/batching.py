@@ -11,6 +11,7 @@ from gpyro.wire import batch as wire
 from gpyro.wire.frames import Kind
 
 _PLAIN: Final = frozenset((type(None), bool, int, float, str))
+_NO_KEYWORDS: Final[dict[str, Any]] = {}  # for all calls that have none: fewer things for the garbage collector
 
 
 class Batch:
@@ -35,9 +36,12 @@ class Batch:
         if name[:1] == "_":
             raise AttributeError(f"{name!r} is private, and never asked of a remote object")
 
-        def collect(*args: Any, **kwargs: Any) -> None:
-            self._calls.append([name, [*args], kwargs])
+        append = self._calls.append
 
+        def collect(*args: Any, **kwargs: Any) -> None:
+            append([name, [*args], kwargs or _NO_KEYWORDS])
+
+        self.__dict__[name] = collect  # found there from now on; it does not know the batch, so nothing is kept by it
         return collect
 
     def __len__(self) -> int:
@@ -58,11 +62,11 @@ class Batch:
             SerializationError: an argument cannot travel, or the batch is too large; nothing was called.
             ProtocolError: as with a single call.
         """
-        calls, self._calls = self._calls, []
+        calls = self._calls[:]
+        self._calls.clear()
         if not calls:
             return None if oneway else []
         remote = self._proxy._remote
-        names = [name for name, _, _ in calls]
 
         def body(serializer: Any) -> bytes:
             try:
@@ -84,7 +88,7 @@ class Batch:
             elif kind == Kind.RESULT:
                 results.append(serializer.decode(part))
             else:
-                raise _failed(remote.failure(serializer, (kind, 0, 0, 0, part)), names, results)
+                raise _failed(remote.failure(serializer, (kind, 0, 0, 0, part)), calls, results)
         if len(results) != len(calls):
             raise WireError(f"a batch of {len(calls)} calls has {len(results)} answers", "B2")
         return results
@@ -95,9 +99,10 @@ class Batch:
 
 def _hold_large(calls: list[list[Any]]) -> bool:
     """Whether there is something large among the arguments; quick for the many that are numbers and texts."""
+    plain = _PLAIN
     for _, args, kwargs in calls:
         for value in args:
-            if value.__class__ not in _PLAIN and holds_large((value,)):
+            if value.__class__ not in plain and holds_large((value,)):
                 return True
         if kwargs and holds_large(kwargs.values()):
             return True
@@ -118,10 +123,10 @@ def _several(results: Any) -> list[Any]:
     return results
 
 
-def _failed(error: Exception, names: list[str], results: list[Any]) -> Exception:
+def _failed(error: Exception, calls: list[list[Any]], results: list[Any]) -> Exception:
     index = len(results)
-    after = len(names) - index - 1
-    text = f"raised by call {index + 1} of a batch of {len(names)}, {names[index]!r}"
+    after = len(calls) - index - 1
+    text = f"raised by call {index + 1} of a batch of {len(calls)}, {calls[index][0]!r}"
     error.add_note(text + (f"; the {after} after it were not made" if after else ""))
     error.batch_index, error.batch_results = index, results  # type: ignore[attr-defined]
     return error

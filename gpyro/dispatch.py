@@ -439,13 +439,17 @@ class Dispatcher:
     def _carry_out(self, entry: ObjectEntry, method: str, arguments: Any, keywords: Any) -> Any:
         """Call a method; gives its result."""
         target = entry.target()
-        is_oneway = entry.members(target).methods.get(method)
+        if type(target) is not entry.target_class:
+            entry.members(target)
+        is_oneway = entry.methods.get(method)
         if is_oneway is None:
             raise self._unknown(entry, method)
         if entry.dyncall:
             result = entry.obj.Pyro_dyncall(method, RIF_Varargs | RIF_Keywords, (tuple(arguments), keywords))
-        else:
+        elif keywords:
             result = getattr(target, method)(*arguments, **keywords)
+        else:
+            result = getattr(target, method)(*arguments)
         return None if is_oneway else result
 
     def _set(self, call: Call, entry: ObjectEntry, target: Any, members: Members, body: bytes) -> tuple[int, bytes]:
