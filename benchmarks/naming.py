@@ -34,22 +34,13 @@ The exit code is 0 if all targets are met, 1 if one is not, 2 for a mistake in t
 
 from __future__ import annotations
 
-import json
-import os
-import platform
 import sqlite3
-import sys
-from collections.abc import Callable
-from dataclasses import asdict
 
-import gevent
-from docopt import DocoptExit, docopt
 from naming_servers import crowd_row, find_row, lease_row, pyro5_row, restart_row, wire_row
-from naming_stores import Plan, commit_row, kill_row, many_row, watch_row
-from processes import BenchmarkError
-from report import Measure, measures
+from naming_stores import commit_row, kill_row, many_row, watch_row
+from rows import Rows, main
 
-ROWS: dict[str, Callable[[Plan], list[Measure]]] = {
+ROWS: Rows = {
     "wire": wire_row,
     "pyro5": pyro5_row,
     "find": find_row,
@@ -62,54 +53,5 @@ ROWS: dict[str, Callable[[Plan], list[Measure]]] = {
     "kill": kill_row,
 }
 
-
-def plan_of(options: dict[str, str]) -> tuple[list[str], Plan]:
-    """The rows and their plan, of the options of the command line."""
-    names = options["--rows"].split(",")
-    if unknown := [name for name in names if name not in ROWS]:
-        raise BenchmarkError(f"--rows knows {', '.join(ROWS)}, not {', '.join(unknown)}")
-    try:
-        scale, seed = float(options["--scale"]), int(options["--seed"])
-    except ValueError:
-        raise BenchmarkError("--scale and --seed are numbers") from None
-    if not 0.0001 <= scale <= 1 or not 0 <= seed < 2**32:
-        raise BenchmarkError("--scale is from 0.0001 to 1, and --seed from 0 to 4,294,967,295")
-    directory = options["--directory"] or ""
-    if directory and not os.path.isdir(directory):
-        raise BenchmarkError(f"--directory is a directory that exists, not {directory!r}")
-    return names, Plan(scale, directory, seed)
-
-
-def main() -> int:
-    """Measure and print."""
-    try:
-        options = docopt(__doc__ or "")
-        names, plan = plan_of(options)
-    except DocoptExit as error:
-        print(error.usage, file=sys.stderr)
-        return 2
-    except BenchmarkError as error:
-        print(f"naming: {error}", file=sys.stderr)
-        return 2
-    found: list[Measure] = []
-    code = 0
-    try:
-        for name in names:
-            found += ROWS[name](plan)
-    except BenchmarkError as error:
-        print(f"naming: {error}", file=sys.stderr)
-        code = 1
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        code = 130
-    versions = f"gevent {gevent.__version__}, SQLite {sqlite3.sqlite_version}"
-    machine = f"Python {platform.python_version()}, {versions}, {platform.platform()}"
-    if options["--json"]:
-        print(json.dumps({"machine": machine, "plan": asdict(plan), "rows": [asdict(one) for one in found]}, indent=2))
-    elif found:
-        print(f"{machine}\n\n{measures(found)}")
-    return code or int(any(one.passed is False for one in found))
-
-
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(main("naming", __doc__ or "", ROWS, f"SQLite {sqlite3.sqlite_version}"))

@@ -5,12 +5,6 @@ A line to a client is the name of a function and how often it is to be done; it 
 
 from __future__ import annotations
 
-PINNED = """
-import os, sys, time
-if sys.argv[1] != "None":
-    os.sched_setaffinity(0, {int(sys.argv[1])})
-"""
-
 NAME_SERVER = """
 import gevent
 from gevent.os import tp_read

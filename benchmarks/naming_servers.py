@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 import random
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -19,15 +17,15 @@ from naming_programs import (
     ASKED,
     CLIENT,
     NAME_SERVER,
-    PINNED,
     PYRO5_CLIENT,
     PYRO5_SERVER,
     REGISTERING,
     SERVERS,
 )
-from naming_stores import GROUP_SIZE, PATIENCE, Plan, fill, place
-from processes import BenchmarkError, cores
+from naming_stores import GROUP_SIZE, PATIENCE, fill
+from processes import PINNED, BenchmarkError, Program, cores
 from report import Measure, at_least, at_most, spread
+from rows import Plan, place
 
 from gpyro import config
 from gpyro.errors import NamingError
@@ -35,45 +33,6 @@ from gpyro.naming import NameServerLocator, NameServerProxy
 from gpyro.stores import SqliteStore
 
 ROUNDS = 5
-
-
-class Program:
-    """A process that is asked line by line; a context manager that kills it."""
-
-    def __init__(self, code: str, *arguments: object, **items: object) -> None:
-        environment = {**os.environ, **{f"GPYRO_{name}": str(value) for name, value in items.items()}}
-        command = [sys.executable, "-c", code, *map(str, arguments)]
-        self.process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
-        )
-
-    def __enter__(self) -> Program:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self.process.kill()
-        self.process.communicate()
-
-    def line(self) -> str:
-        """The next line that it prints."""
-        assert self.process.stdout is not None
-        line = self.process.stdout.readline()
-        if not line:
-            raise BenchmarkError("a process has ended that was to go on")
-        return line.strip()
-
-    def ready(self) -> list[str]:
-        """Wait until it is ready; gives what it tells then."""
-        while not (line := self.line()).startswith("READY"):
-            pass  # what a name server prints when it starts
-        return line.split()[1:]
-
-    def ask(self, question: str) -> list[float]:
-        """Have it do something; gives what it measured."""
-        assert self.process.stdin is not None
-        self.process.stdin.write(question + "\n")
-        self.process.stdin.flush()
-        return [float(word) for word in self.line().split()]
 
 
 @contextmanager

@@ -6,15 +6,14 @@ import os
 import random
 import subprocess
 import sys
-import tempfile
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
 import gevent
 from processes import BenchmarkError
 from report import Measure, at_least, at_most
+from rows import Plan, place
 
 from gpyro.namespace import NameSpace
 from gpyro.store_contract import MAX_PARTS, Put
@@ -26,24 +25,6 @@ CALLERS = 64
 GROUP_SIZE = 100
 URI = "PYRO://host:7766/c0a8000100001f900000018bcfe56800"
 PATIENCE = 60.0
-
-
-@dataclass
-class Plan:
-    """How much is done: a share of the full counts; where files are made; the seed of random numbers."""
-
-    scale: float
-    directory: str
-    seed: int
-
-    def count(self, full: int) -> int:
-        """The share of a full count that is done."""
-        return max(1, round(full * self.scale))
-
-
-def place(plan: Plan) -> tempfile.TemporaryDirectory[str]:
-    """A directory for one row."""
-    return tempfile.TemporaryDirectory(dir=plan.directory or None)
 
 
 def commit_row(plan: Plan) -> list[Measure]:

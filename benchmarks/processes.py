@@ -99,3 +99,50 @@ class Child:
             last = now
             time.sleep(0.25)
         return last
+
+
+PINNED = """
+import os, sys, time
+if sys.argv[1] != "None":
+    os.sched_setaffinity(0, {int(sys.argv[1])})
+"""
+"""What programs begin with whose first argument is the processor that they are to run on."""
+
+
+class Program:
+    """A process that is asked line by line; a context manager that kills it."""
+
+    def __init__(self, code: str, *arguments: object, **items: object) -> None:
+        environment = {**os.environ, **{f"GPYRO_{name}": str(value) for name, value in items.items()}}
+        command = [sys.executable, "-c", code, *map(str, arguments)]
+        self.process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
+        )
+
+    def __enter__(self) -> Program:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.process.kill()
+        self.process.communicate()
+
+    def line(self) -> str:
+        """The next line that it prints."""
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        if not line:
+            raise BenchmarkError("a process has ended that was to go on")
+        return line.strip()
+
+    def ready(self) -> list[str]:
+        """Wait until it is ready; gives what it tells then."""
+        while not (line := self.line()).startswith("READY"):
+            pass  # what a name server prints when it starts
+        return line.split()[1:]
+
+    def ask(self, question: str) -> list[float]:
+        """Have it do something; gives what it measured."""
+        assert self.process.stdin is not None
+        self.process.stdin.write(question + "\n")
+        self.process.stdin.flush()
+        return [float(word) for word in self.line().split()]

@@ -1,0 +1,44 @@
+"""The benchmark of events runs, and says what is wrong with its command line."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from tests.support import ROOT
+
+SCRIPT = ROOT / "benchmarks" / "events.py"
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(SCRIPT), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+
+
+def test_a_short_run_measures_and_judges() -> None:
+    ended = run("--scale", "0.003", "--json")
+    assert ended.stderr == ""
+    rows = {row["what"]: row for row in json.loads(ended.stdout)["rows"]}
+    rates = [row["value"] for row in rows.values() if row["unit"] == "1/s"]
+    assert len(rates) == 3
+    assert all(rate > 0 for rate in rates)
+    assert [row["value"] for what, row in rows.items() if "was not told of" in what] == [0]
+    assert sum("subscribers, a connection each" in what for what in rows) == 3
+    assert {row["id"] for row in rows.values()} == {"", "B5"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--rows", "nothing"], "events: --rows knows fan, publish, crowd, slow, not nothing"),
+        (["--scale", "0"], "--scale is from 0.0001 to 1"),
+        (["--unknown"], "Usage:"),
+    ],
+)
+def test_mistakes_are_told(arguments: list[str], said: str) -> None:
+    ended = run(*arguments)
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert said in ended.stderr
