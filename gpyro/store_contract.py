@@ -400,15 +400,13 @@ def check_commit(conditions: Sequence[Condition], steps: Sequence[Step]) -> None
         if not isinstance(condition, Condition):
             raise TypeError(f"not a condition: {type(condition).__name__}")
         check_key(condition.key)
-    put: set[str] = set()
+    put: list[str] = []
     deletes: list[Delete | DeleteAll] = []
     for step in steps:
         if isinstance(step, Put):
             check_key(step.key)
             _check_value(step)
-            if step.key in put:
-                raise ValueError(f"{step.key!a} is put twice in one commit")
-            put.add(step.key)
+            put.append(step.key)
         elif isinstance(step, Delete):
             check_key(step.key)
             deletes.append(step)
@@ -417,6 +415,9 @@ def check_commit(conditions: Sequence[Condition], steps: Sequence[Step]) -> None
             deletes.append(step)
         else:
             raise TypeError(f"not a step of a commit: {type(step).__name__}")
+    if len(put) > 1 and len(set(put)) < len(put):
+        twice = next(key for number, key in enumerate(put) if key in put[:number])
+        raise ValueError(f"{twice!a} is put twice in one commit")
     for delete in deletes:
         for key in put:
             if key == delete.key if isinstance(delete, Delete) else key.startswith(delete.prefix):
