@@ -10,6 +10,7 @@ from typing import Any
 
 import gevent
 import gevent.socket
+import hypothesis
 import pytest
 from gevent.threadpool import _WorkerGreenlet
 from greenlet import greenlet
@@ -18,6 +19,12 @@ from gpyro.net.hub import hub_state
 from gpyro.net.listener import Listener
 from gpyro.net.workers import Worker
 from tests.support import close_hub, descriptors, turns
+
+# How long an example takes says more of the machine than of the code.
+hypothesis.settings.register_profile(
+    "gpyro", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow], print_blob=True
+)
+hypothesis.settings.load_profile("gpyro")
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -72,7 +79,7 @@ def _nothing_left(request: pytest.FixtureRequest) -> Iterator[None]:
     yield
     if os.getpid() != process:
         os._exit(99)  # a forked child got out of its test
-    until = time.monotonic() + 2
+    until = time.monotonic() + 10
     gc.collect()
     while (unfinished := _unfinished()) and time.monotonic() < until:
         turns()

@@ -57,7 +57,7 @@ class Answer:
         return next(str(step["hint"]) for step in self.steps.values() if step["status"] == "FAILED")
 
 
-def ask(uri: object, *options: str, seconds: float = 5, passphrase: str | None = None) -> Answer:
+def ask(uri: object, *options: str, seconds: float = 30, passphrase: str | None = None) -> Answer:
     """Run the tool in this process; a passphrase comes by its standard input."""
     out, err, stdin = io.StringIO(), io.StringIO(), sys.stdin
     if passphrase is not None:

@@ -11,16 +11,10 @@ from typing import Any
 from gpyro import config
 from gpyro.naming import NameServerProxy, NameServerStarter
 from tests.programs import Program
+from tests.support import free_port as free_port
 
 BROADCAST = "127.255.255.255"
 """The address of broadcasts on the loopback interface: nothing of these tests gets out."""
-
-
-def free_port(kind: int = socket.SOCK_STREAM) -> int:
-    """A port that nobody has at this moment."""
-    with socket.socket(socket.AF_INET, kind) as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
 
 
 def environment(directory: Path, **items: object) -> dict[str, str]:

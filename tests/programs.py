@@ -16,7 +16,7 @@ from gevent.socket import wait_read
 
 from tests.support import ROOT, eventually, start_process
 
-PATIENCE = 30.0
+PATIENCE = 60.0
 
 # A shell that runs the tests in the background has made all its children ignore Ctrl-C.
 _CTRL_C = "import signal\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import functools
+import itertools
 import os
+import random
 import signal
+import socket
 import subprocess
 import sys
 import textwrap
@@ -14,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import gevent
+import pytest
 
 from gpyro import core
 from gpyro.net.hub import hub_state
@@ -22,7 +27,7 @@ from gpyro.protocol import DefaultConnValidator
 ROOT = Path(__file__).parent.parent
 
 
-def eventually(condition: Callable[[], Any], seconds: float = 5.0) -> Any:
+def eventually(condition: Callable[[], Any], seconds: float = 30.0) -> Any:
     """Let the loop run until `condition()` is true, and give what it gave; fail after `seconds`."""
     until = time.monotonic() + seconds
     while not (value := condition()):
@@ -96,18 +101,51 @@ def python_process(
         process.communicate()
 
 
-def finish(process: subprocess.Popen[str], seconds: float = 30.0) -> tuple[int, str, str]:
+def finish(process: subprocess.Popen[str], seconds: float = 60.0) -> tuple[int, str, str]:
     """Wait for a process's own end: its code, output and errors."""
     out, err = process.communicate(timeout=seconds)
     return process.returncode, out, err
 
 
 def run_python(
-    code: str, *arguments: str, seconds: float = 30.0, environment: dict[str, str] | None = None
+    code: str, *arguments: str, seconds: float = 60.0, environment: dict[str, str] | None = None
 ) -> tuple[int, str, str]:
     """Run `code` in a Python of its own to its end: its code, output and errors."""
     with python_process(code, *arguments, environment=environment) as process:
         return finish(process, seconds)
+
+
+def _has_ipv6() -> bool:
+    with contextlib.suppress(OSError), socket.socket(socket.AF_INET6) as sock:
+        sock.bind(("::1", 0))
+        return True
+    return False
+
+
+IPV6 = pytest.mark.skipif(not _has_ipv6(), reason="this machine has no IPv6")
+
+_LOWEST = 10_000
+_SHARES = 16
+
+
+@functools.cache
+def _share() -> Iterator[int]:
+    """This process's share of the ports that the system gives to nobody by itself: other tests run beside these."""
+    first_of_the_system = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    size = (first_of_the_system - _LOWEST) // _SHARES
+    number = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % _SHARES
+    ports = range(_LOWEST + number * size, _LOWEST + (number + 1) * size)
+    begin = random.randrange(size)
+    return itertools.cycle([*ports[begin:], *ports[:begin]])
+
+
+def free_port(kind: int = socket.SOCK_STREAM) -> int:
+    """A port that nobody has, and that nobody is given who asks the system for any."""
+    while True:
+        port = next(_share())
+        with contextlib.suppress(OSError), socket.socket(socket.AF_INET, kind) as sock:
+            sock.bind(("127.0.0.1", port))
+            return port
 
 
 def descriptors() -> dict[str, str]:

@@ -12,17 +12,12 @@ from gpyro import core
 from gpyro.errors import ConnectionDeniedError, NotSentError, PyroError, TimeoutError, URIError
 from tests.programs import program
 from tests.relay import relayed
-from tests.support import eventually, python_process, serving
+from tests.support import eventually, free_port, python_process, serving
 
 
 class Thing(core.ObjBase):
     def echo(self, value):
         return value
-
-
-def free_port():
-    with core.Daemon(host="127.0.0.1", norange=1) as daemon:
-        return daemon.port
 
 
 def test_connected_and_release():
@@ -78,7 +73,7 @@ def test_rebinduri_gives_up_after_its_tries():
     began = time.monotonic()
     with pytest.raises(TimeoutError, match="connection lost") as raised:
         proxy.adapter.rebindURI(tries=3, wait=0.05)
-    assert 0.1 <= time.monotonic() - began < 2
+    assert 0.1 <= time.monotonic() - began < 30
     assert isinstance(raised.value.__cause__, NotSentError)
     with pytest.raises(TimeoutError, match="connection lost"):
         proxy.adapter.rebindURI(1, 100)  # no waiting after the last
@@ -98,7 +93,7 @@ def test_rebinduri_waits_in_its_greenlet_until_the_server_is_back():
     obj = Thing()
     obj.setGUID("thing")
     with serving(obj, port=port):
-        binding.get(timeout=5)
+        binding.get(timeout=30)
         assert proxy.adapter.connected()
         assert proxy.echo(1) == 1
         proxy._release()
@@ -174,7 +169,7 @@ def test_the_recipe_for_a_server_that_is_restarted():
     calling = gevent.spawn(client)
     with program(SERVER, str(proxy.URI.port)) as server:
         assert server.line() == uri
-        calling.get(timeout=20)
+        calling.get(timeout=30)
         assert answers == [0, 1, 2]
         proxy._release()
 

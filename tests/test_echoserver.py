@@ -18,12 +18,12 @@ from gpyro.errors import NamingError
 from gpyro.naming import NameServerProxy
 from gpyro.test import echoserver
 from tests.naming import configured, environment, name_server
-from tests.support import eventually, run_python
+from tests.support import eventually, free_port, run_python
 
 ROOT = Path(__file__).parent.parent
 MODULE = [sys.executable, "-m", "gpyro.test.echoserver"]
 LAUNCHER = [sys.executable, str(ROOT / "scripts" / "gpyro-echoserver")]
-PATIENCE = 30
+PATIENCE = 60
 
 
 class Child:
@@ -163,8 +163,7 @@ def test_a_port_in_use_is_one_clear_line(start):
 
 
 def test_a_chosen_port(start):
-    with socket.create_server(("127.0.0.1", 0)) as finder:
-        port = finder.getsockname()[1]
+    port = free_port()
     child = start("-H", "127.0.0.1", "-p", port)
     child.wait_for(rf"^PYRO URI: PYRO://127\.0\.0\.1:{port}/")
 
@@ -204,9 +203,7 @@ def test_arguments_that_do_not_fit_show_the_usage(capsys, arguments):
 
 @pytest.mark.parametrize("uri", ["nonsense", "PYROLOC://localhost:{free}/:Pyro.test.echoserver"])
 def test_load_without_a_server_is_one_clear_line(start, uri):
-    with socket.create_server(("127.0.0.1", 0)) as finder:
-        free = finder.getsockname()[1]
-    code, out, err = start("--load", uri.format(free=free)).end()
+    code, out, err = start("--load", uri.format(free=free_port())).end()
     assert (code, out) == (1, "")
     assert err.startswith("gpyro-echoserver: ")
     assert err.count("\n") == 1
@@ -273,7 +270,7 @@ def test_a_load_cut_short_prints_its_result(start, uri, number, code):
 
 
 def test_a_server_that_goes_away_during_the_load(start, server, uri):
-    load = start("--load", uri, "--callers", 4, "--duration", 3, "--json")
+    load = start("--load", uri, "--callers", 4, "--duration", 5, "--json")
     load.wait_for(r"calls/s\n", "stderr")
     server.process.kill()
     code, out, err = load.end()

@@ -15,7 +15,7 @@ import gpyro
 from gpyro import core
 from gpyro.constants import INTERNAL_DAEMON_GUID
 from gpyro.errors import DaemonError, NamingError, ProtocolError
-from tests.support import eventually, serving, turns, uri_of
+from tests.support import IPV6, eventually, free_port, serving, turns, uri_of
 
 
 class Thing(core.ObjBase):
@@ -48,8 +48,7 @@ def free_ports():
 
     def find(count):
         for _ in range(100):
-            with make() as daemon:
-                first = daemon.port
+            first = free_port()
             try:
                 for number in range(first, first + count):
                     with make(port=number):
@@ -127,7 +126,7 @@ def test_an_unsupported_protocol(protocol):
         core.Daemon(protocol)
 
 
-@pytest.mark.parametrize("host", [None, "", "localhost", "127.0.0.1", "127.0.0.2", "::1"])
+@pytest.mark.parametrize("host", [None, "", "localhost", "127.0.0.1", "127.0.0.2", pytest.param("::1", marks=IPV6)])
 def test_loopback_is_bound_by_default_and_by_its_names(host):
     obj = Thing()
     with serving(obj, host=host) as daemon:

@@ -22,7 +22,7 @@ from gpyro.wire.frames import Frame, Kind, pack
 from gpyro.wire.hello import Hello
 
 CODEC = serializer_by_name("msgpack")
-PATIENCE = 10.0
+PATIENCE = 30.0
 
 SERVING = Hello(serializers=("msgpack",), calls=1024, size=16 << 20, sessions=1000)
 CALLING = Hello(serializers=("msgpack",))

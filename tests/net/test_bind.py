@@ -9,6 +9,7 @@ from gpyro.errors import DaemonError
 from gpyro.net import bind as binding
 from gpyro.net.bind import bind
 from gpyro.settings import Config
+from tests.support import IPV6
 
 SETTINGS = Config({}).snapshot()
 
@@ -66,12 +67,14 @@ def test_a_host_stands_in_uris_as_given(host, hostname):
     assert bound(host).hostname == hostname
 
 
+@IPV6
 def test_ipv6():
     made = bound("::1")
     assert made.sock.family == socket.AF_INET6
     assert made.hostname == "::1"
 
 
+@IPV6
 def test_ipv6_does_not_take_ipv4s_port():
     made = bind("::", 0, True, None, SETTINGS.replace(PYRO_ALLOW_OPEN=True))
     other = socket.socket()
@@ -81,7 +84,11 @@ def test_ipv6_does_not_take_ipv4s_port():
 
 
 @pytest.mark.parametrize(
-    ("host", "exposed"), [("", ""), ("127.0.0.1", ""), ("::1", ""), ("0.0.0.0", "0.0.0.0"), ("::", "::")]
+    ("host", "exposed"),
+    [
+        *(("", ""), ("127.0.0.1", ""), ("0.0.0.0", "0.0.0.0")),
+        *(pytest.param("::1", "", marks=IPV6), pytest.param("::", "::", marks=IPV6)),
+    ],
 )
 def test_what_can_be_reached_from_elsewhere_is_told(host, exposed):
     made = bound(host)
