@@ -213,7 +213,7 @@ def lease_row(plan: Plan) -> list[Measure]:
     """Servers that are killed, and a name server that stands still for twice the lease."""
     processes, each = max(3, plan.count(20)), plan.count(50)
     dead = max(1, plan.count(2))
-    lease = float(config.PYRO_NS_LEASE) if plan.scale == 1 else 1.0
+    lease = float(config.PYRO_NS_LEASE) if plan.scale == 1 else 1.5
     with ExitStack() as stack:
         directory = stack.enter_context(place(plan))
         server, uri, _ = stack.enter_context(name_server(directory))

@@ -211,8 +211,8 @@ def test_calls_of_a_synchronized_object_do_not_come_between():
         turns(5)
         assert not other.ready()
         obj.go_on.set()
-        assert running.get(timeout=5) == [1, None, 2]
-        assert other.get(timeout=5) == 12
+        assert running.get(timeout=30) == [1, None, 2]
+        assert other.get(timeout=30) == 12
         proxy._release()
 
 

@@ -17,7 +17,7 @@ SCRIPT = ROOT / "benchmarks" / "hostile.py"
 
 def run(*arguments):
     command = [sys.executable, str(SCRIPT), *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
 
 
 def test_a_short_run_measures_and_judges():
@@ -74,11 +74,11 @@ def test_ctrl_c_ends_it_and_its_children():
     with process:
         assert process.stderr is not None
         assert "fuzz:" in process.stderr.readline()
-        until = time.monotonic() + 20
+        until = time.monotonic() + 60
         while not (children := children_of(process.pid)) and time.monotonic() < until:
             time.sleep(0.01)
         process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=30)
+        _, err = process.communicate(timeout=60)
     assert process.returncode == 130, err
     assert "interrupted" in err
     assert children

@@ -359,7 +359,7 @@ def test_what_must_not_travel_is_one_clear_error(daemon, proxy, store):
 def test_a_result_is_what_it_was_when_the_method_returned(proxy, store):
     first = gevent.spawn(proxy.changing)
     others = [gevent.spawn(proxy.change) for _ in range(20)]
-    frame = first.get(timeout=10)
+    frame = first.get(timeout=30)
     gevent.joinall(others)
     assert len(set(frame.tolist())) == 1
 
@@ -422,7 +422,7 @@ def test_a_connection_that_is_lost_meanwhile(daemon, proxy, store):
     eventually(lambda: far.wire._arriving is not None and far.wire._arriving._sets)
     far.close("lost")
     with pytest.raises(NotSentError):  # the call itself had not left, so it cannot have run
-        call.get(timeout=5)
+        call.get(timeout=30)
     assert store.kept is None
     assert proxy.echo(b"x" * 10_000) == b"x" * 10_000
 
@@ -476,8 +476,8 @@ def test_uploads_beside_others_come_to_their_end(proxy, store):
     large = [gevent.spawn(proxy.echo, bytes(1_000_000 + number)) for number in range(3)]
     others = [gevent.spawn(proxy.echo, "x" * 100_000) for _ in range(3)]
     for number, one in enumerate(large):
-        assert len(one.get(timeout=10)) == 1_000_000 + number
-    gevent.joinall([*others, waiting], timeout=10, raise_error=True)
+        assert len(one.get(timeout=30)) == 1_000_000 + number
+    gevent.joinall([*others, waiting], timeout=30, raise_error=True)
 
 
 def test_who_has_the_window_may_wait_for_who_has_the_buffers(store):
@@ -491,8 +491,8 @@ def test_who_has_the_window_may_wait_for_who_has_the_buffers(store):
         first = gevent.spawn(proxy.call, answer, 1)
         gevent.sleep(0.02)
         second = gevent.spawn(proxy.keep, bytes(800_000))
-        assert first.get(timeout=10) == bytes(800_000)
-        second.get(timeout=10)
+        assert first.get(timeout=30) == bytes(800_000)
+        second.get(timeout=30)
         proxy._release()
 
 

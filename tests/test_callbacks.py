@@ -330,7 +330,7 @@ def test_callbacks_in_callbacks_in_calls(proxy, daemon):
 
     assert proxy.nest(inner, 20) == "bottom"
     jobs = [gevent.spawn(proxy.nest, inner, 5) for _ in range(20)]
-    gevent.joinall(jobs, timeout=20)
+    gevent.joinall(jobs, timeout=30)
     assert [job.value for job in jobs] == ["bottom"] * 20
     eventually(lambda: not passed(*ends(daemon, proxy)))
 
@@ -549,7 +549,7 @@ def test_a_connection_that_ends_during_a_callback(proxy, daemon, server):
 
     proxy.keep(work)
     _, near = ends(daemon, proxy)
-    gevent.spawn(call).join(5)
+    gevent.spawn(call).join(30)
     assert type(outcome[0]) is MaybeExecutedError
 
 

@@ -81,7 +81,7 @@ def test_a_host_that_is_no_name_server(items):
         assert "no object found by this name" in text
     with listener(wait_for_end) as uri:
         port = uri.split(":")[2].split("/")[0]
-        assert ask(f"PYRONAME://127.0.0.1:{port}/thing", seconds=0.2).failed[0] == "name"
+        assert ask(f"PYRONAME://127.0.0.1:{port}/thing", seconds=1).failed[0] == "name"
 
 
 def test_the_passphrase_of_a_name_server(items):

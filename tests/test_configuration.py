@@ -24,7 +24,7 @@ def run(directory: Path, *arguments: str, **environment: str) -> tuple[int, list
         capture_output=True,
         text=True,
         check=False,
-        timeout=30,
+        timeout=120,
     )
     return done.returncode, done.stdout.splitlines(), done.stderr.splitlines()
 
@@ -144,7 +144,7 @@ def test_nobody_reads_the_output(tmp_path: Path) -> None:
             stderr=subprocess.PIPE,
             text=True,
             check=False,
-            timeout=30,
+            timeout=120,
         )
     finally:
         os.close(writer)

@@ -81,12 +81,12 @@ def late(function, *arguments):
 
 def test_within_the_block_all_calls_have_the_time_together(served):
     obj, _, proxy = served
-    with gpyro.deadline(0.1):
+    with gpyro.deadline(1):
         assert proxy.echo(1) == 1
-        assert 0 < gpyro.time_left() <= 0.1
+        assert 0 < gpyro.time_left() <= 1
         error, seconds = late(proxy.wait)
         assert error.phase == "running"
-        assert seconds <= 5
+        assert seconds <= 30
         assert gpyro.time_left() == 0
         assert late(proxy.echo, 2)[0].phase in ("connecting", "queued", "running")
     assert gpyro.time_left() is None
@@ -108,10 +108,10 @@ def test_the_shorter_of_deadline_and_timeout_counts(served):
     _, _, proxy = served
     proxy._setTimeout(50)
     with gpyro.deadline(0.05):
-        assert late(proxy.wait)[1] < 10
+        assert late(proxy.wait)[1] < 30
     proxy._setTimeout(0.05)
     with gpyro.deadline(50):
-        assert late(proxy.wait)[1] < 10
+        assert late(proxy.wait)[1] < 30
 
 
 @pytest.mark.parametrize("seconds", [0, -1, float("nan")])
@@ -155,7 +155,7 @@ def test_what_is_left_is_handed_on_by_nested_calls(served):
         assert proxy.ask_next("left") > 900
         with gpyro.deadline(20):
             assert 10 < proxy.ask_next("left") <= 20.1
-        with gpyro.deadline(0.05):
+        with gpyro.deadline(1):
             late(proxy.ask_next, "wait")
         eventually(lambda: other.stopped == [(0, CallCancelled)])
         assert proxy.echo(1) == 1
@@ -190,7 +190,7 @@ def test_a_chain_over_processes_is_stopped_to_its_end(how):
 
         def call():
             if how == "deadline":
-                with gpyro.deadline(0.3):
+                with gpyro.deadline(2):
                     proxy.wait()
             proxy.wait()
 

@@ -62,7 +62,7 @@ def test_who_is_no_server_or_lets_nobody_in(serve, expected, monkeypatch):
     if waits and serve is not reading_lines:
         monkeypatch.setattr(conversation, "PROVOKING", 0.1)
     with listener(serve) as uri:
-        step, text = ask(uri, seconds=0.3 if waits else 5).failed
+        step, text = ask(uri, seconds=1 if waits else 30).failed
         assert step == "hello"
         assert expected in text
 
@@ -140,7 +140,7 @@ def test_an_object_whose_turn_does_not_come():
         proxy = daemon.getProxyForObj(slow)
         caller = gevent.spawn(proxy.wait)
         eventually(lambda: slow.began)
-        answer = ask(uri_of(daemon, slow), seconds=0.5)
+        answer = ask(uri_of(daemon, slow), seconds=1)
         assert answer.failed[0] == "object"
         assert "though the daemon answers a ping" in answer.failed[1]
         assert "do not overlap" in answer.hint
@@ -176,7 +176,7 @@ def test_servers_that_behave_oddly(frames, expected, monkeypatch):
     waits = "ping" in expected
     monkeypatch.setattr(conversation, "PROVOKING", 0.1)
     with listener(welcoming(*frames)) as uri:
-        step, text = ask(uri, seconds=0.5 if waits else 5).failed
+        step, text = ask(uri, seconds=1 if waits else 30).failed
         assert step == "object"
         assert expected in text
 
@@ -194,7 +194,7 @@ def test_a_peer_that_floods_is_not_listened_to_for_longer(monkeypatch):
         sock.sendall(MAGIC + pack(Kind.WELCOME, body=Hello(calls=1, size=1, sessions=1).to_bytes()))
 
     with listener(serve) as uri:
-        assert ask(uri, seconds=0.5).failed[0] == "object"
+        assert ask(uri, seconds=1).failed[0] == "object"
 
 
 def test_a_server_that_serves_nothing_or_leaves():
@@ -217,7 +217,7 @@ def test_a_server_that_serves_nothing_or_leaves():
 def test_a_server_that_stops_answering_while_its_time_is_taken(monkeypatch):
     monkeypatch.setattr(conversation, "PROVOKING", 0.1)
     with listener(welcoming(pack(Kind.RESULT, 1, 1, b"\0"))) as uri:
-        assert ask(uri, seconds=0.5).failed[0] == "time"
+        assert ask(uri, seconds=1).failed[0] == "time"
 
 
 def test_connected_classes_make_no_instance():

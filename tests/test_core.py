@@ -64,7 +64,7 @@ def test_the_kinds_of_objects_and_proxies_are_each_others():
 
 def test_as_a_program_it_prints_the_version():
     command = [sys.executable, "-W", "error", "-m", "gpyro.core"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
     assert (done.returncode, done.stdout, done.stderr) == (0, f"gpyro version: {gpyro.__version__}\n", "")
 
 

@@ -331,7 +331,7 @@ def test_ctrl_c_in_a_cpu_bound_method_is_answered_and_ends_the_loop(patched):
         assert server.line() == "burning"
         server.send_signal(signal.SIGINT)
         with pytest.raises(RemoteError, match="KeyboardInterrupt"):
-            burning.get(timeout=15)
+            burning.get(timeout=30)
         assert server.line() == "KeyboardInterrupt"
         server.ended_well()
         proxy._release()

@@ -55,9 +55,9 @@ assert proxy.echo(big) == big
 
 begin = time.monotonic()
 callers = [gevent.spawn(proxy.wait, 0.2) for _ in range(100)] + [gevent.spawn(proxy.echo, n) for n in range(100)]
-gevent.joinall(callers, timeout=10)
+gevent.joinall(callers, timeout=30)
 assert [caller.value for caller in callers] == [0.2] * 100 + list(range(100))
-assert time.monotonic() - begin < 5, "they overlap"
+assert time.monotonic() - begin < 100 * 0.2, "they overlap"
 
 try:
     proxy.fail()
@@ -65,9 +65,10 @@ except ValueError as error:
     assert "failed" in str(error)
 
 hasty = core.getProxyForURI(uri)
-hasty._setTimeout(0.05)
+assert hasty.echo("connected") == "connected"
+hasty._setTimeout(0.3)
 try:
-    hasty.wait(0.5)
+    hasty.wait(5)
 except errors.TimeoutError as error:
     assert error.phase == "running"
 else:
@@ -163,7 +164,7 @@ def test_a_client_ends_without_being_told_to(loop):
             if "libuv" in type(gevent.get_hub().loop).__module__:
                 # There an open connection keeps the loop alive, until its linger is over.
                 gevent.spawn(lambda: (waiting.join(), [proxy._release() for proxy in proxies]))
-            print(gevent.wait(timeout=15), waiting.value)
+            print(gevent.wait(timeout=30), waiting.value)
             """
         with program(code, uri, environment={"GEVENT_LOOP": loop, "GPYRO_CHANNEL_LINGER": "0.2"}) as client:
             assert client.end() == (0, "True 0.1\n", "")

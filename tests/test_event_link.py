@@ -50,7 +50,7 @@ def test_lanes_take_only_so_many(monkeypatch):
     turns()
     assert not putting.ready()
     go_on.set()
-    putting.get(timeout=5)
+    putting.get(timeout=30)
     eventually(lambda: handled == list(range(10)))
 
 
@@ -85,7 +85,7 @@ def test_coming_back_goes_on_until_it_works(caplog):
         eventually(lambda: got == [1])
         assert len([record for record in caplog.records if "goes on trying" in record.getMessage()]) == 1
         keeper.abort()
-        listening.get(timeout=5)
+        listening.get(timeout=30)
 
 
 def test_who_aborts_while_it_tries_to_come_back_is_done():
@@ -97,4 +97,4 @@ def test_who_aborts_while_it_tries_to_come_back_is_done():
         eventually(lambda: keeper._pyro_listening)
     turns()
     keeper.abort()
-    listening.get(timeout=5)
+    listening.get(timeout=30)

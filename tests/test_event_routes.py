@@ -46,7 +46,7 @@ def listening(*subscribers):
     finally:
         for subscriber in subscribers:
             subscriber.abort()
-        gevent.joinall(greenlets, timeout=10, raise_error=True)
+        gevent.joinall(greenlets, timeout=30, raise_error=True)
 
 
 def test_a_parcel_is_encoded_as_the_ordinary_way_would():

@@ -60,7 +60,7 @@ def test_many_functions_by_one_proxy_end_together():
             service_side = proxy.subscribe("a", function)
             assert service_side is None
         proxy.publish("a", 1)
-        eventually(lambda: len(got) == 1500, 20)
+        eventually(lambda: len(got) == 1500)
         proxy._release()
         eventually(lambda: not service.subscribers())
         assert not service._of_session
@@ -116,7 +116,7 @@ def test_numbers_are_given_once_whatever_happens_while_a_message_is_encoded():
         eventually(lambda: len(numbers) == 8)
         assert numbers == list(range(1, 9))
         keeper.abort()
-        listening.get(timeout=5)
+        listening.get(timeout=30)
 
 
 def test_a_closed_one_takes_no_subscribers():
@@ -151,7 +151,7 @@ def test_who_is_gone_before_its_turn_came_is_not_taken_in():
         go_on.set()
         eventually(lambda: said == ["the subscriber is gone"])
         assert service.subscribers() == []
-        calling.join(5)
+        calling.join(30)
         assert calling.exception is not None
 
 

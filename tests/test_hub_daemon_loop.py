@@ -65,7 +65,7 @@ def test_the_loop_serves_until_shutdown(looping):
     assert [proxy.echo(number) for number in range(3)] == [0, 1, 2]
     assert not loop.ready()
     daemon.shutdown()
-    loop.get(timeout=5)
+    loop.get(timeout=30)
     with pytest.raises(NotSentError):
         proxy.echo(1)
 
@@ -75,7 +75,7 @@ def test_the_loop_serves_until_shutdown(looping):
 def test_a_method_may_end_its_daemon_and_is_answered(looping, how, embedded):
     _, daemon, proxy = looping
     loop = gevent.spawn(daemon.start if embedded else daemon.requestLoop)
-    with gevent.Timeout(5):  # less than the grace, which a call that waits for itself would use up
+    with gevent.Timeout(30):  # a call that waits for itself would use up the grace, which is longer
         assert proxy.stop_daemon(how) == "stopping"
         loop.get()
         eventually(lambda: "closed" in repr(daemon))
@@ -84,7 +84,7 @@ def test_a_method_may_end_its_daemon_and_is_answered(looping, how, embedded):
 def test_shutdown_before_the_loop_ends_it_at_once(looping):
     _, daemon, _ = looping
     daemon.shutdown()
-    with gevent.Timeout(5):
+    with gevent.Timeout(30):
         daemon.requestLoop()
     daemon.shutdown()  # again, and after the end
     daemon.stop()
@@ -105,7 +105,7 @@ def test_the_condition_ends_the_loop_when_something_arrived(looping):
     turns()
     assert not loop.ready()
     proxy.wait()
-    loop.get(timeout=5)
+    loop.get(timeout=30)
     assert asked[0] == 0
     assert len(asked) <= 4
     # The daemon is still there, and goes on answering as long as a loop runs.
@@ -113,7 +113,7 @@ def test_the_condition_ends_the_loop_when_something_arrived(looping):
     loop = gevent.spawn(daemon.requestLoop)
     assert proxy.echo(3) == 3
     daemon.shutdown()
-    loop.get(timeout=5)
+    loop.get(timeout=30)
 
 
 def test_the_condition_is_looked_at_every_timeout(looping):
@@ -122,7 +122,7 @@ def test_the_condition_is_looked_at_every_timeout(looping):
     began = time.monotonic()
     daemon.requestLoop(lambda: rounds.append(1) or len(rounds) < 5, 0.02)
     assert len(rounds) == 5
-    assert 0.08 <= time.monotonic() - began < 3
+    assert 0.08 <= time.monotonic() - began < 30
 
 
 def test_a_false_condition_serves_nothing(looping):
@@ -170,7 +170,7 @@ def test_others_are_waited_for_and_given_to_the_callback(looping, kind):
     eventually(lambda: rounds == [(0, b"first"), (1, b"second")])
     assert proxy.echo(2) == 2
     os.write(writer, b"end")
-    loop.get(timeout=5)
+    loop.get(timeout=30)
     assert rounds[2:] == [(0, b"end")]
     os.close(writer)
     os.close(second_writer)
@@ -214,7 +214,7 @@ def test_shutdown_with_disconnect_forgets_all_objects(looping):
     daemon.shutdown(True)
     assert len(daemon.getRegistered()) == 1
     assert "_pyro_daemon" not in vars(obj)
-    loop.get(timeout=5)
+    loop.get(timeout=30)
 
 
 def test_shutdown_of_a_started_daemon(looping):
@@ -236,7 +236,7 @@ def test_stop_finishes_running_calls_and_refuses_new_ones(looping):
     late = daemon.getProxyForObj(obj)
     waiting = [gevent.spawn(proxy.wait, number) for number in range(3)]
     eventually(lambda: len(obj.began) == 3)
-    stopping = gevent.spawn(daemon.stop, 10)
+    stopping = gevent.spawn(daemon.stop, 60)
     turns()
     for refused in (proxy, late):
         with pytest.raises((CallRefusedError, NotSentError)):
@@ -244,7 +244,7 @@ def test_stop_finishes_running_calls_and_refuses_new_ones(looping):
     assert not stopping.ready()
     obj.go_on.set()
     assert [call.get() for call in waiting] == [0, 1, 2]
-    stopping.get(timeout=5)
+    stopping.get(timeout=30)
     assert obj.began == [0, 1, 2]
     assert not daemon.connections
     daemon.stop()
@@ -261,11 +261,11 @@ def test_stop_finishes_one_way_calls_too(looping, oneway):
     else:
         proxy.note(1)
     eventually(lambda: obj.began)
-    stopping = gevent.spawn(daemon.stop, 10)
+    stopping = gevent.spawn(daemon.stop, 60)
     turns(20)
     assert not stopping.ready()
     obj.go_on.set()
-    stopping.get(timeout=5)
+    stopping.get(timeout=30)
     assert obj.ended == [1]
 
 
@@ -276,7 +276,7 @@ def test_what_runs_longer_than_the_grace_is_cut_off(looping):
     eventually(lambda: obj.began)
     began = time.monotonic()
     daemon.stop(0.05)
-    assert 0.04 < time.monotonic() - began < 3
+    assert 0.04 < time.monotonic() - began < 30
     gevent.joinall([waiting])
     assert isinstance(waiting.exception, PyroError)
     assert waiting.exception.may_have_run
@@ -287,7 +287,7 @@ def test_without_grace_it_ends_at_once(looping):
     daemon.start()
     waiting = gevent.spawn(proxy.wait, 1)
     eventually(lambda: obj.began)
-    with gevent.Timeout(1):
+    with gevent.Timeout(30):  # the call would go on for ever
         daemon.stop(0)
     gevent.joinall([waiting])
     assert waiting.exception.may_have_run
@@ -298,11 +298,11 @@ def test_stop_by_many_waits_for_the_one_end(looping):
     daemon.start()
     waiting = gevent.spawn(proxy.wait, 1)
     eventually(lambda: obj.began)
-    stopping = [gevent.spawn(daemon.stop, 10) for _ in range(3)]
+    stopping = [gevent.spawn(daemon.stop, 60) for _ in range(3)]
     turns(5)
     assert not any(stop.ready() for stop in stopping)
     obj.go_on.set()
-    gevent.joinall(stopping, raise_error=True, timeout=5)
+    gevent.joinall(stopping, raise_error=True, timeout=30)
     assert waiting.get() == 1
 
 
@@ -355,7 +355,7 @@ def in_thread(function, *arguments):
 
     thread = threading.Thread(target=run)
     thread.start()
-    eventually(lambda: not thread.is_alive(), 10)
+    eventually(lambda: not thread.is_alive())
     return outcome[0]
 
 
@@ -438,7 +438,7 @@ def test_shutdown_from_a_signal_handler(looping):
     before = signal.signal(signal.SIGUSR1, handler)
     try:
         killing = gevent.spawn_later(0.01, os.kill, os.getpid(), signal.SIGUSR1)
-        with gevent.Timeout(10):
+        with gevent.Timeout(30):
             daemon.requestLoop(timeout=None)
         killing.get()
         assert len(connected) == 1
@@ -453,7 +453,7 @@ def test_the_handler_of_sigterm_is_only_there_while_the_loop_runs(looping):
     turns()
     assert signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL
     os.kill(os.getpid(), signal.SIGTERM)
-    loop.get(timeout=5)
+    loop.get(timeout=30)
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
 
 
@@ -468,7 +468,7 @@ def test_a_programs_own_handler_of_sigterm_is_left_alone(looping):
         eventually(lambda: own)
         assert not loop.ready()
         daemon.shutdown()
-        loop.get(timeout=5)
+        loop.get(timeout=30)
     finally:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
@@ -478,12 +478,12 @@ def test_two_loops_in_one_thread_end_each_for_itself():
     loops = [gevent.spawn(daemon.requestLoop) for daemon in daemons]
     turns()
     daemons[0].shutdown()
-    loops[0].get(timeout=5)
+    loops[0].get(timeout=30)
     turns()
     assert not loops[1].ready()
     assert signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL
     daemons[1].shutdown()
-    loops[1].get(timeout=5)
+    loops[1].get(timeout=30)
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
 
 

@@ -79,7 +79,7 @@ def test_sigterm_finishes_running_calls_and_refuses_new_ones(patched):
         eventually(lambda: not proxy.adapter.connected())  # it said that it goes away
         with pytest.raises((CallRefusedError, NotSentError)):
             proxy.echo(1)
-        assert [call.get(timeout=10) for call in running] == ["finished"] * 3
+        assert [call.get(timeout=30) for call in running] == ["finished"] * 3
         assert server.line() == "the loop ended"
         assert server.ended_well() == "after the loop\n"
         proxy._release()
@@ -101,7 +101,7 @@ def test_sigterm_gives_running_calls_their_grace_and_no_more():
         running = gevent.spawn(proxy.wait, 100)
         assert server.line() == "waiting"
         server.send_signal(signal.SIGTERM)
-        gevent.joinall([running], timeout=10)
+        gevent.joinall([running], timeout=30)
         assert running.exception.may_have_run
         assert server.line() == "the loop ended"
         server.ended_well()
@@ -114,7 +114,7 @@ def test_a_forked_child_dies_of_sigterm_as_others_do():
         reaping = gevent.spawn(proxy.reap, child)
         turns()
         os.kill(child, signal.SIGTERM)
-        assert reaping.get(timeout=10) == signal.SIGTERM
+        assert reaping.get(timeout=30) == signal.SIGTERM
         assert proxy.echo(1) == 1
         proxy._release()
         server.send_signal(signal.SIGTERM)

@@ -113,7 +113,7 @@ def test_64_calls_at_once_share_what_the_first_of_them_makes(daemon, proxies, mo
 
     (proxy,) = proxies(daemon.connect_class(Counter, instances=mode, creator=slowly), 1)
     calls = [gevent.spawn(proxy.add) for _ in range(64)]
-    assert sorted(call.get(timeout=10) for call in calls) == (list(range(1, 65)) if count == 1 else [1] * 64)
+    assert sorted(call.get(timeout=30) for call in calls) == (list(range(1, 65)) if count == 1 else [1] * 64)
     assert Counter.made == count
 
 
@@ -161,7 +161,7 @@ def test_the_instance_of_a_session_ends_with_it(daemon, proxies):
 def test_instances_of_a_synchronized_class_are_so_each_by_itself(daemon, proxies):
     first, second = proxies(daemon.connect_class(Synchronized), 2)
     calls = [gevent.spawn(proxy.slow) for proxy in (first, second) for _ in range(5)]
-    assert sorted(call.get(timeout=10) for call in calls) == sorted([1, 2, 3, 4, 5] * 2)
+    assert sorted(call.get(timeout=30) for call in calls) == sorted([1, 2, 3, 4, 5] * 2)
 
 
 def test_instances_know_the_daemon_and_their_proxy_is_that_of_the_class(daemon, proxies):

@@ -97,9 +97,9 @@ def test_a_number_of_calls():
 
 
 def test_the_time_ends_it():
-    result = Load([lambda: gevent.sleep(0.001)] * 3).run(0.05)
+    result = Load([lambda: gevent.sleep(0.001)] * 3).run(0.5)
     assert result.calls
-    assert 0.05 <= result.seconds < 5
+    assert 0.5 <= result.seconds < 30
 
 
 def test_stop_ends_it_early_and_keeps_the_result():
@@ -128,7 +128,7 @@ def test_the_warm_up_is_not_counted():
         times.append(None)
         gevent.sleep(0.001)
 
-    result = Load([call]).run(0.05, warm_up=0.05)
+    result = Load([call]).run(0.5, warm_up=0.05)
     assert 0 < result.calls < len(times)
 
 

@@ -102,7 +102,7 @@ def test_the_name_server_is_asked_once_and_then_follows(monkeypatch):
         seen = asked(starter, monkeypatch)
         proxies = [core.getProxyForURI("PYRONAME://thing") for _ in range(20)]
         calling = [gevent.spawn(proxy.work) for proxy in proxies]
-        assert [one.get(timeout=5) for one in calling] == ["first"] * 20
+        assert [one.get(timeout=30) for one in calling] == ["first"] * 20
         assert seen == [":Default.thing"]
         eventually(lambda: directory()._followed)
         for _ in range(5):
@@ -125,11 +125,11 @@ def test_a_server_that_restarts_elsewhere_is_found_again():
             assert proxy.work() == "here"
         with pytest.raises(ConnectionClosedError):
             eventually(lambda: proxy.work() is None)
-        rebinding = gevent.spawn(proxy.adapter.rebindURI, 200, 0.01)
+        rebinding = gevent.spawn(proxy.adapter.rebindURI, 3000, 0.01)
         gevent.sleep(0.03)
         with daemon(ns) as server:
             server.connect(Thing("there"), "thing")
-            rebinding.get(timeout=5)
+            rebinding.get(timeout=30)
             assert proxy.work() == "there"
 
 
@@ -154,6 +154,7 @@ def test_the_outage_of_the_name_server_stops_nobody():
         with daemon(port=port) as server:
             server.connect(thing)
             assert core.getProxyForURI("PYRONAME://thing").work() == "done"
+            config.PYRO_BC_TIMEOUT = 5
             with name_server() as again:
                 proxy_of(again).register("other", str(server.getProxyForObj(thing).URI))
                 assert core.getProxyForURI("PYRONAME://other").work() == "done"
@@ -192,6 +193,7 @@ def test_names_that_nobody_needs_are_forgotten(monkeypatch):
 def test_in_a_thread_of_its_own():
     from gevent import monkey
 
+    config.PYRO_BC_TIMEOUT = 5
     with name_server() as starter, daemon(proxy_of(starter)) as server:
         server.connect(Thing(), "thing")
         answers = []
@@ -200,5 +202,5 @@ def test_in_a_thread_of_its_own():
         )
         thread.start()
         eventually(lambda: answers)
-        thread.join(5)
+        thread.join(30)
         assert answers == ["done"]

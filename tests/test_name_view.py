@@ -34,7 +34,7 @@ def test_it_begins_with_all_names_and_goes_on():
             waiting = gevent.spawn(view.next, 10)
             gevent.sleep(0.01)
             ns.unregister("a")
-            assert waiting.get(timeout=5) == [(":Default.a", None, "")]
+            assert waiting.get(timeout=30) == [(":Default.a", None, "")]
             ns.createGroup(":G")
             ns.register(":G.a", OTHER)
             ns.deleteGroup(":G")

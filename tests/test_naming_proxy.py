@@ -63,7 +63,7 @@ def test_it_finds_the_name_server_again_where_it_was():
     calling = gevent.spawn(ns.list, ":Pyro")
     gevent.sleep(0.05)
     with name_server() as again:
-        assert calling.get(timeout=10) == [("NameServer", 1)]
+        assert calling.get(timeout=30) == [("NameServer", 1)]
         assert again.uri == ns.URI
 
 
@@ -72,10 +72,11 @@ def test_it_finds_the_name_server_again_where_it_went():
     with name_server(nsport=0) as starter:
         found = NameServerLocator().getNS()
         given = proxy_of(starter)
-    config.PYRO_BC_TIMEOUT = 0.1
+    config.PYRO_BC_TIMEOUT = 5
     with name_server(nsport=0) as again:
         found.ping()
         assert found.URI.port == again.uri.port
+        config.PYRO_BC_TIMEOUT = 0.1
         with pytest.raises(NotSentError):
             given.ping()
 
@@ -83,6 +84,7 @@ def test_it_finds_the_name_server_again_where_it_went():
 def test_it_finds_one_with_a_passphrase_again():
     with name_server(nsport=0, identification="open sesame"):
         found = NameServerLocator("open sesame").getNS()
+    config.PYRO_BC_TIMEOUT = 5
     with name_server(nsport=0, identification="open sesame") as again:
         found.ping()
         assert found.URI.port == again.uri.port
@@ -96,10 +98,11 @@ def test_when_it_stays_away_the_time_is_bounded():
         begun = time.monotonic()
         with pytest.raises(NotSentError):
             ns.ping()
-        assert time.monotonic() - begun < 5
+        assert time.monotonic() - begun < 30
 
 
 def test_only_what_may_run_twice_is_repeated():
+    config.PYRO_BC_TIMEOUT = 5
     with name_server() as starter:
         server = starter.server
         with contextlib.closing(Relay(starter.uri.port)) as relay:

@@ -133,13 +133,13 @@ def test_following_names(ns):
     eventually(lambda: len(_feed(ns)) == 2)
     ns.register("c", URI)
     ns.register("b", OTHER)
-    assert waiting.get(timeout=5) == {":Default.b": OTHER}
+    assert waiting.get(timeout=30) == {":Default.b": OTHER}
     waiting = gevent.spawn(ns.follow, known, 30)
-    waiting.get(timeout=5)
+    waiting.get(timeout=30)
     gone = gevent.spawn(ns.follow, {":Default.a": URI}, 30)
     eventually(lambda: _feed(ns))
     ns.deleteGroup(":Default")
-    assert gone.get(timeout=5) == {":Default.a": None}
+    assert gone.get(timeout=30) == {":Default.a": None}
     assert not _feed(ns)
     with pytest.raises(ValueError, match="at most 1000 names"):
         ns.follow(dict.fromkeys(map(str, range(1001)), ""))
@@ -192,9 +192,9 @@ def test_calls_that_wait_are_answered_when_the_server_stops():
         ]
         eventually(lambda: _feed(ns) and SERVERS[-1]._watches)
         starter.stop()
-        assert waiting[0].get(timeout=5) == identity
-        assert waiting[1].get(timeout=5) == {}
-        assert waiting[2].get(timeout=5)[1] == []
+        assert waiting[0].get(timeout=30) == identity
+        assert waiting[1].get(timeout=30) == {}
+        assert waiting[2].get(timeout=30)[1] == []
 
 
 def test_only_some_calls_of_a_connection_may_wait(ns, monkeypatch):
@@ -203,14 +203,14 @@ def test_only_some_calls_of_a_connection_may_wait(ns, monkeypatch):
     eventually(lambda: sum(SERVERS[-1]._waiting.values()) == 2)
     raw = core.getProxyForURI(ns.URI)
     identity, revision, _, _ = raw.keys_page(":")
-    with gevent.Timeout(10):
+    with gevent.Timeout(30):
         assert ns.keep(0, 30) == identity
         assert ns.follow({":a": ""}, 30) == {}
         assert raw.key_changes(identity, ":", revision, 30) == (revision, [])
     ns.register(":a", URI)
-    assert waiting[1].get(timeout=5) == {":a": URI}
+    assert waiting[1].get(timeout=30) == {":a": URI}
     SERVERS[-1].let_go()
-    waiting[0].get(timeout=5)
+    waiting[0].get(timeout=30)
     assert SERVERS[-1]._waiting == {}
 
 

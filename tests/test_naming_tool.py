@@ -160,7 +160,7 @@ def test_it_runs_in_a_thread_of_a_program():
     thread.start()
     eventually(find)._shutdown()
     eventually(lambda: codes)
-    thread.join(5)
+    thread.join(30)
     assert codes == [0]
 
 
@@ -541,7 +541,7 @@ def test_datagrams_of_garbage(tool, items):
         place = (BROADCAST, int(items["GPYRO_NS_BC_PORT"]))
         with gevent.socket.socket(type=socket.SOCK_DGRAM) as sock:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
-            sock.settimeout(10)
+            sock.settimeout(30)
             for data in (b"", b"\0" * 5000, bytes(range(256)), b"LOCATION", b"location\0", b"shutdown now"):
                 sock.sendto(data, place)
             sock.sendto(b"location", place)

@@ -455,10 +455,15 @@ def test_a_machine_whose_name_nobody_tells(ns, monkeypatch, capsys):
 # ---- as a process
 
 
+def patient(env):
+    """For a process, which may look for the name server while this one has to wait for a processor."""
+    return {**env, "GPYRO_BC_TIMEOUT": "20"}
+
+
 @pytest.mark.parametrize("how", [MODULE, (str(ROOT / "scripts" / "gpyro-nsc"),)])
 def test_ctrl_c_ends_a_watch(env, ns, how):
     place = ("-h", "127.0.0.1", "-p", str(config.PYRO_NS_PORT))
-    with program(AS_COMMAND, *how, *place, "watch", environment=env) as watch:
+    with program(AS_COMMAND, *how, *place, "watch", environment=patient(env)) as watch:
         assert watch.line() == "Locator: contacting Pyro Name Server..."
         watch.line()
         assert watch.line().endswith("  watching :, 4 names")
@@ -472,7 +477,7 @@ def test_nobody_reads_on(env, ns):
     for number in range(3000):
         ns.register(f"name-of-some-length-{number}", URI)
     for command in ("listall", "--json listall", "help"):
-        with program(AS_COMMAND, *MODULE, *command.split(), environment=env) as listing:
+        with program(AS_COMMAND, *MODULE, *command.split(), environment=patient(env)) as listing:
             if command != "help":
                 listing.line()
             listing.process.stdout.close()
@@ -485,7 +490,7 @@ def test_nobody_reads_on(env, ns):
 def test_ctrl_c_when_nobody_reads_on(env, ns):
     for number in range(3000):
         ns.register(f"name-of-some-length-{number}", URI)
-    with program(AS_COMMAND, *MODULE, "listall", environment=env) as listing:
+    with program(AS_COMMAND, *MODULE, "listall", environment=patient(env)) as listing:
         while "START" not in listing.line():
             pass
         listing.send_signal(signal.SIGINT)
@@ -495,15 +500,17 @@ def test_ctrl_c_when_nobody_reads_on(env, ns):
 
 def test_output_that_cannot_be_written(env, ns):
     full = "import os\nos.dup2(os.open('/dev/full', os.O_WRONLY), 1)\n"
-    with program(full + AS_COMMAND, *MODULE, "ping", environment=env) as ping:
+    with program(full + AS_COMMAND, *MODULE, "ping", environment=patient(env)) as ping:
         error = "gpyro-nsc: the output cannot be written: No space left on device\n"
         assert ping.end() == (1, "", error)
-    with program(full + AS_COMMAND, *MODULE, "--help", environment=env) as asked:
+    with program(full + AS_COMMAND, *MODULE, "--help", environment=patient(env)) as asked:
         assert asked.end() == (1, "", "gpyro-nsc: [Errno 28] No space left on device\n")
 
 
 def test_no_output_at_all(env, ns):
-    with program("import os\nos.close(1)\n" + AS_COMMAND, *MODULE, "register", "a", URI, environment=env) as register:
+    with program(
+        "import os\nos.close(1)\n" + AS_COMMAND, *MODULE, "register", "a", URI, environment=patient(env)
+    ) as register:
         assert register.end() == (0, "", "")
     assert str(ns.resolve("a")) == URI
 

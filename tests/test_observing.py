@@ -162,7 +162,7 @@ def test_one_that_comes_or_goes_in_the_middle_sees_whole_calls(watched):
     late = Notes()
     end = gpyro.observe(late)
     obj.go_on.set()
-    calling.get(timeout=5)
+    calling.get(timeout=30)
     assert late.ended == []
     assert len(notes.ended) == 2
     end()

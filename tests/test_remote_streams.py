@@ -102,7 +102,7 @@ def test_a_caller_that_leaves_takes_its_streams_along(sink, how):
     with serving(sink) as daemon:
         proxy = daemon.getProxyForObj(sink)
         if how == "late":
-            proxy._setTimeout(0.2)
+            proxy._setTimeout(1)
         source = generator(ends)
         next(source)  # else there is nothing to close
 

@@ -114,5 +114,5 @@ def test_shutdown_with_disconnect_comes_through_although_objects_go_by_themselve
     loop = gevent.spawn(daemon.requestLoop)
     gevent.sleep(0)
     daemon.shutdown(True)
-    loop.get(timeout=5)
+    loop.get(timeout=30)
     assert len(daemon.getRegistered()) == 1

@@ -49,7 +49,7 @@ def test_calls_that_wait_are_let_go_before_the_daemon_stops(capsys):
     eventually(lambda: server.seen)
     assert starter.mustContinueRunning()
     starter.shutdown()
-    waiting.get(timeout=5)
+    waiting.get(timeout=30)
     eventually(lambda: not starter.mustContinueRunning() and server.seen[-1] == "closed")
     assert server.seen[:2] == ["waiting", "let go"]
     assert capsys.readouterr().out == "Test Server started.\n"

@@ -61,7 +61,7 @@ def test_what_it_prints_from_start_to_end(items, tmp_path, number):
         rest = server.ended_well().splitlines()
         broken_off = ["Shutting down on user break signal."] if number == signal.SIGINT else []
         assert rest == [*broken_off, "Name Server gracefully stopped."]
-        waiting.get(timeout=5)
+        waiting.get(timeout=30)
 
 
 def test_a_client_ends_it_unless_it_is_told_to_keep_running(items):
@@ -132,7 +132,7 @@ def test_passphrases(capsys):
         with pytest.raises(ConnectionDeniedError):
             proxy_of(starter, "wrong")
         with gevent.socket.socket(type=gevent.socket.SOCK_DGRAM) as sock:
-            sock.settimeout(5)
+            sock.settimeout(30)
             sock.setsockopt(gevent.socket.SOL_SOCKET, gevent.socket.SO_BROADCAST, 1)
             sock.sendto(b"shutdown", (BROADCAST, config.PYRO_NS_BC_PORT))
             assert sock.recv(100) == b"Shutdown request denied"
@@ -187,7 +187,7 @@ def test_without_multithreading_it_still_serves_many_at_a_time():
         eventually(lambda: starter.daemon.connections and starter.daemon.connections[0].in_calls)
         ns.ping()
         assert not waiting.dead
-    waiting.get(timeout=5)
+    waiting.get(timeout=30)
 
 
 def test_a_broken_name_of_its_own_is_mended():
@@ -223,7 +223,7 @@ def test_driven_by_a_foreign_loop():
             starter.handleRequests(0)
     with pytest.raises(NamingError, match="is stopped"):
         starter.handleRequests(0)
-    thread.join(5)
+    thread.join(30)
     assert answers == ["PYRO://host:1/x", "Will shut down shortly"]
 
 
@@ -243,7 +243,7 @@ def test_other_threads_wait_until_it_is_started():
     ns.ping()
     starter.shutdown()
     eventually(lambda: seen)
-    thread.join(5)
+    thread.join(30)
     assert not starter.waitUntilStarted(0)
 
 

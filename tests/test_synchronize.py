@@ -131,7 +131,7 @@ def test_callers_of_a_oneway_method_do_not_wait_for_their_turn():
         proxy = core.getProxyForURI(uri_of(daemon, obj))
         waiting = gevent.spawn(proxy.enter, 1)
         eventually(lambda: obj.inside)
-        with gevent.Timeout(5):
+        with gevent.Timeout(30):
             assert proxy.note(2) is None
         assert obj.order == [1]
         obj.go_on.set()
@@ -300,7 +300,7 @@ HOW = ["call", "spawn", "read", "write", "find"]
 def test_a_chain_that_comes_back_gets_an_error_that_says_so(chained, how):
     a, b, plain, _, _ = chained
     for path in ([a], [b, a], [plain, a], [b, plain, a], [b, b]):
-        with gevent.Timeout(5), pytest.raises(SynchronizationError, match="wait for itself"):
+        with gevent.Timeout(30), pytest.raises(SynchronizationError, match="wait for itself"):
             a.go(path, how)
     # Nobody is left holding anything.
     assert a.go([b], "call") == "AB"
@@ -318,7 +318,7 @@ def test_chains_that_do_not_come_back_are_no_error(chained):
 
 def test_a_parallel_fan_out_to_one_object_is_no_error(chained):
     a, b, plain, _, second = chained
-    with gevent.Timeout(10):
+    with gevent.Timeout(30):
         assert a.fan_out(b, 20) == ["B"] * 20
         assert plain.fan_out(b, 20) == ["B"] * 20
     assert second.entered == 40
@@ -326,7 +326,7 @@ def test_a_parallel_fan_out_to_one_object_is_no_error(chained):
 
 def test_a_fan_out_that_comes_back_gets_its_errors(chained):
     a, b, _, _, _ = chained
-    with gevent.Timeout(10), pytest.raises(SynchronizationError):
+    with gevent.Timeout(30), pytest.raises(SynchronizationError):
         a.fan_out(a, 5, b)
     assert a.go([b]) == "AB"
 
@@ -353,7 +353,7 @@ def test_a_greenlet_that_outlives_its_call_may_come_back():
         proxy = obj.getProxy()
         proxy.start()
         obj.ended.set()
-        obj.running.get(timeout=5)
+        obj.running.get(timeout=30)
         assert obj.results == ["hello"]
         proxy._release()
 
@@ -361,7 +361,7 @@ def test_a_greenlet_that_outlives_its_call_may_come_back():
 def test_a_oneway_call_that_comes_back_waits_its_turn(chained):
     # Nobody waits for it, so there is no dead stop.
     a, b, _, first, _ = chained
-    with gevent.Timeout(10):
+    with gevent.Timeout(30):
         assert a.oneway_to(b, [a]) == "went on"
         eventually(lambda: first.entered == 1)
         assert a.oneway_to(a, []) == "went on"
@@ -394,7 +394,7 @@ def test_a_chain_over_two_processes_gets_the_error():
         near.far = core.getProxyForURI(server.line())
         proxy = near.getProxy()
         for spawned in (False, True):
-            with gevent.Timeout(10), pytest.raises(SynchronizationError, match="wait for itself"):
+            with gevent.Timeout(30), pytest.raises(SynchronizationError, match="wait for itself"):
                 proxy.begin(spawned)
             assert near.far.pass_on(proxy, spawned) == "worked"
             assert near.far.pass_on(other.getProxy(), spawned) == "worked"
@@ -416,7 +416,7 @@ def test_one_call_at_a_time_daemons_answer_a_chain_that_comes_back_too():
     try:
         with serving(obj):
             proxy = obj.getProxy()
-            with gevent.Timeout(5), pytest.raises(SynchronizationError):
+            with gevent.Timeout(30), pytest.raises(SynchronizationError):
                 proxy.again()
             assert proxy.hello() == "hello"
             proxy._release()
@@ -450,9 +450,9 @@ def test_a_waiter_whose_thread_ended_locks_nobody_out():
         other.closedown()
         eventually(lambda: not thread.is_alive())
         obj.go_on.set()
-        assert holding.get(timeout=5) == 1
+        assert holding.get(timeout=30) == 1
         assert first.work() == 2
         with pytest.raises(PyroError):
-            waiting.get(timeout=5)
+            waiting.get(timeout=30)
         for proxy in (first, second):
             proxy._release()

@@ -66,7 +66,7 @@ def test_genguid_tells_its_version(capsys: pytest.CaptureFixture[str]) -> None:
 def test_the_script() -> None:
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, str(ROOT / "scripts/gpyro-genguid"), *arguments]
-        return subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)
+        return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
 
     done = run()
     assert (done.returncode, done.stderr) == (0, "")

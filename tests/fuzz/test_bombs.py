@@ -92,6 +92,6 @@ def test_a_client_survives_what_a_server_may_answer():
 def test_a_server_that_dies_is_noticed():
     with Target() as target:
         target.process.kill()
-        target.process.wait(10)
+        target.process.wait(60)
         with pytest.raises(Dead, match="ended with code -9"):
             target.unharmed()

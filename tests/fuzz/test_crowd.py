@@ -13,7 +13,7 @@ from peer import Target
 
 from tests.support import ROOT, eventually
 
-TIMEOUT = 2.0
+TIMEOUT = 4.0
 
 
 @pytest.fixture
@@ -54,7 +54,7 @@ def test_slow_guests_speak_a_byte_at_a_time(target):
 def run(name, *arguments, told=""):
     """Run one of the programs to its end; what it printed, line by line."""
     command = [sys.executable, str(ROOT / "fuzz" / name), *map(str, arguments)]
-    ended = subprocess.run(command, input=told, capture_output=True, text=True, timeout=60, check=False)
+    ended = subprocess.run(command, input=told, capture_output=True, text=True, timeout=120, check=False)
     assert ended.returncode == 0, ended.stderr
     return [json.loads(line) for line in ended.stdout.splitlines()]
 

@@ -127,17 +127,17 @@ def test_wrong_attempts_are_slowed_down_and_logged_at_most_once_a_second(served,
     began = time.monotonic()
     tries = [gevent.spawn(proxy.echo, 1) for proxy in wrong]
     right = gevent.spawn(proxies("open sesame").echo, 1)
-    gevent.joinall(tries, timeout=20)
+    gevent.joinall(tries, timeout=30)
     assert time.monotonic() - began >= 0.4  # two rounds of those that are judged at a time
     assert all(isinstance(one.exception, ConnectionDeniedError) for one in tries)
-    assert right.get(timeout=5) == 1
+    assert right.get(timeout=30) == 1
     lines = [record for record in caplog.records if record.levelno == logging.WARNING]
     assert 1 <= len(lines) <= 3
     assert daemon._listener.admission._judging == {}
 
 
 def test_an_attempt_that_leaves_at_once_still_takes_its_place(served, monkeypatch):
-    monkeypatch.setattr(admission, "FAILURE_DELAY", 0.1)
+    monkeypatch.setattr(admission, "FAILURE_DELAY", 1.0)
     daemon, obj = served
     daemon.setAllowedIdentifications(["open sesame"])
     proxy = daemon.getProxyForObj(obj)
@@ -158,12 +158,12 @@ def test_a_client_that_never_answers_the_challenge(monkeypatch, caplog):
     obj = Thing()
     with serving(obj) as daemon:
         daemon.setAllowedIdentifications(["open sesame"])
-        daemon.setTimeout(0.1)
+        daemon.setTimeout(1)
         with connection(daemon.port) as sock:
             sock.sendall(HELLO)
             sock.sendall(pack(Kind.AUTHENTICATE, body=b"n,,n=-,r=abcdefgh"))
             assert receive_frame(sock, magic=True).startswith(b"r=abcdefgh")
-            assert b"no proof within 0.1 s (PYRO_HANDSHAKE_TIMEOUT)" in receive_frame(sock)
+            assert b"no proof within 1 s (PYRO_HANDSHAKE_TIMEOUT)" in receive_frame(sock)
         eventually(lambda: not daemon._listener.admission._examined)
 
 

@@ -36,17 +36,25 @@ print(daemon.connect(thing), flush=True)
 """
 
 
+def line_on(method, server):
+    """The line on this method; a machine that stands still makes others look slow, too."""
+    while method not in (line := server.line()):
+        assert line.startswith("WARNING the loop has been blocked")
+        assert "Thing." not in line
+    return line
+
+
 @pytest.mark.parametrize("patched", [False, True])
 def test_the_method_is_named_with_its_place_while_it_still_blocks(patched):
     with program(SERVER + "daemon.requestLoop()", patched=patched, environment={"GPYRO_MAX_BLOCKING": "0.1"}) as server:
         proxy = core.getProxyForURI(server.line())
         proxy.sleep(0.3)  # blocks nobody
         assert proxy.compute(1.0) == "done"
-        line = server.line()
+        line = line_on("Thing.compute", server)
         assert line.startswith("WARNING the loop has been blocked for 0.1 s or more by the method Thing.compute, <str")
         assert ", now in compute, <string>:" in line
         proxy.burn(0.5)
-        line = server.line()
+        line = line_on("Thing.burn", server)
         assert "the method Thing.burn, <string>:" in line
         assert "now in" not in line
         proxy._release()
@@ -72,9 +80,12 @@ for _ in range(4):
 daemon.closedown()
 print("end")
 """
-    with program(SERVER + code, environment={"GPYRO_MAX_BLOCKING": "0.05"}) as server:
-        server.line()
-        assert server.ended_well() == "end\n"
+    said = []
+    while "end\n" not in said:
+        assert len(said) < 5, said  # the machine may stand still for a while, though hardly each time
+        with program(SERVER + code, environment={"GPYRO_MAX_BLOCKING": "0.1"}) as server:
+            server.line()
+            said.append(server.ended_well())
 
 
 def test_something_else_than_a_method():

@@ -68,8 +68,8 @@ def test_what_is_sent_at_a_time_is_bounded_by_the_peer():
         assert not second.dead
         assert not third.dead  # nobody overtakes
         buffers(near).drop(first)
-        buffers(near).drop(second.get(timeout=5))
-        buffers(near).drop(third.get(timeout=5))
+        buffers(near).drop(second.get(timeout=30))
+        buffers(near).drop(third.get(timeout=30))
         assert idle(near)
 
 
@@ -112,7 +112,7 @@ def test_the_end_of_the_channel_ends_the_sending():
         near.close("the end")
         for one in (sending, waiting):
             with pytest.raises(ConnectionLostError, match="the end"):
-                one.get(timeout=5)
+                one.get(timeout=30)
 
 
 class Target:

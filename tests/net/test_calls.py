@@ -119,7 +119,7 @@ def test_a_wake_up_by_somebody_else_is_no_turn(gate):
 def test_closing_sends_everybody_away(gate):
     waiting = [gate.spawn(name) for name in range(3)]
     gate.turnstile.close(NotSentError("lost"))
-    gevent.joinall(waiting, timeout=5)
+    gevent.joinall(waiting, timeout=30)
     for one in waiting:
         assert isinstance(one.exception, NotSentError)
         one._exc_info = None  # it was looked at
@@ -158,6 +158,6 @@ def test_the_deadline_of_a_running_call():
 
 def test_a_deadline_counts_from_now_though_the_loop_has_not_looked_at_the_clock_for_long(gate):
     gevent.spawn_later(0.05, gate.give, 1)
-    time.sleep(0.5)
-    gate.enter("in time", seconds=0.4)
+    time.sleep(1.2)
+    gate.enter("in time", seconds=1.1)
     assert gate.passed == ["in time"]

@@ -146,9 +146,9 @@ def test_everything_wakes_a_foreign_loop(driven):
     private._setPrivateChannel(True)
     assert private.echo(2) == 2  # another connection while a call waits
     private.release()
-    assert waiting.get(timeout=20) is True
+    assert waiting.get(timeout=30) is True
     private._release()
-    assert [call.get(timeout=20) for call in [gevent.spawn(proxy.echo, n) for n in range(300)]] == list(range(300))
+    assert [call.get(timeout=30) for call in [gevent.spawn(proxy.echo, n) for n in range(300)]] == list(range(300))
     with pytest.raises(AttributeError):
         proxy.nothing()
 
@@ -164,7 +164,7 @@ def test_a_foreign_loop_rests_while_there_is_nothing_to_do(how, loop):
         gevent.sleep(0.5)
         assert proxy.turns() - before < 200
         proxy.release()
-        assert waiting.get(timeout=20) is True
+        assert waiting.get(timeout=30) is True
         end(server, proxy)
 
 
@@ -186,7 +186,7 @@ def test_a_foreign_loop_that_calls_nothing_for_a_while_finds_everything_then():
         leaving.kill()
         gone._release()
         server.say("go on")
-        assert [call.get(timeout=20) for call in calls] == list(range(100))
+        assert [call.get(timeout=30) for call in calls] == list(range(100))
         end(server, proxy)
 
 

@@ -229,7 +229,7 @@ def test_the_state_alone_does_not_keep_the_loop_running():
         from gpyro.net.hub import hub_state
         from gpyro.net.liveness import Liveness
         hub_state().part(Liveness)
-        print(gevent.wait(timeout=20))
+        print(gevent.wait(timeout=30))
         """
     )
     assert (code, out, err) == (0, "True\n", "")

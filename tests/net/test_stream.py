@@ -55,7 +55,7 @@ def calls_out(channel, count=3):
 
 
 def outcomes(greenlets):
-    gevent.joinall(greenlets, timeout=5)
+    gevent.joinall(greenlets, timeout=30)
     assert all(one.ready() for one in greenlets), "a caller hangs"
     return [one.value for one in greenlets]
 
@@ -174,7 +174,7 @@ def test_calls_that_did_not_leave_are_told_apart():
         eventually(lambda: len(near.pending) == 4)
         near.close("cut")
         assert [type(one) for one in outcomes(sent)] == [MaybeExecutedError] * 2
-        gevent.joinall(kept, timeout=5)
+        gevent.joinall(kept, timeout=30)
         for one in kept:
             assert type(one.exception) is ConnectionLostError
             assert "cut" in str(one.exception)
@@ -194,7 +194,7 @@ def test_what_was_sent_is_known_when_the_peer_takes_no_more():
         assert not far.closed  # what the peer sent before is still read
         far.close("cut")
         assert [type(one) for one in outcomes(sent)] == [MaybeExecutedError] * 2
-        gevent.joinall([kept], timeout=5)
+        gevent.joinall([kept], timeout=30)
         assert type(kept.exception) is ConnectionLostError
         kept._exc_info = None
 
@@ -254,7 +254,7 @@ def test_calls_of_one_turn_leave_together():
         near.request(Kind.CALL, session, b"")
         sock = meddle(near)
         callers = [gevent.spawn(near.request, Kind.CALL, session, b"body") for _ in range(100)]
-        gevent.joinall(callers, timeout=5)
+        gevent.joinall(callers, timeout=30)
         assert sock.sends <= 3  # the first one alone, at once; the others in one piece
 
 

@@ -172,7 +172,7 @@ def test_items_come_in_order_and_give_credit_back(ends):
     raw.send(items(1, "a", "b") + items(1, "c"))
     assert raw.read()[0] == Kind.CREDIT
     raw.send(end(1))
-    assert reading.get(timeout=5) == ["a", "b", "c"]
+    assert reading.get(timeout=30) == ["a", "b", "c"]
 
 
 def test_items_before_the_end_of_the_channel_are_read(ends):
@@ -181,7 +181,7 @@ def test_items_before_the_end_of_the_channel_are_read(ends):
     reading = gevent.spawn(reader.fill, None)
     raw.read()
     raw.send(items(1, "a"))
-    assert reading.get(timeout=5)
+    assert reading.get(timeout=30)
     raw.send(items(1, "b"))
     turns()
     raw.close()
@@ -208,7 +208,7 @@ def test_what_comes_after_it_was_left_is_ignored(ends):
     reading = gevent.spawn(reader.fill, None)
     raw.read()
     raw.send(items(1, "a"))
-    reading.get(timeout=5)
+    reading.get(timeout=30)
     reader.close()
     assert raw.read() == (Kind.STREAM_END, 0, 1, 0, b"")
     raw.send(items(1, "b") + pack(Kind.STREAM_ERROR, 1, 0, b"x") + end(1) + end(9, b"of a call that never began"))

@@ -9,13 +9,14 @@ import time
 
 import gevent
 import pytest
+from gevent.event import Event
 
 import gpyro
 from gpyro import core, errors, protocol
 from gpyro.guid import getGUID
 from tests.porting.plays import served
 from tests.programs import program
-from tests.support import eventually, serving, uri_of
+from tests.support import eventually, serving, turns, uri_of
 
 
 class Thing(core.ObjBase):
@@ -198,18 +199,18 @@ def test_a_method_whose_caller_gave_up_is_stopped_unless_it_is_shielded(how, shi
             self.seen.append("begun")
             try:
                 with gpyro.shield() if shielded else contextlib.nullcontext():
-                    gevent.sleep(0.1)
+                    go_on.wait()
                     self.seen.append("done")
             finally:
                 self.seen.append("ended")
 
-    slow = Slow()
+    slow, go_on = Slow(), Event()
     with serving(slow) as daemon:
         proxy = daemon.getProxyForObj(slow)
         if how == "oneway":
             proxy._setOneway("work")
         if how != "killed":
-            proxy._setTimeout(0.05)
+            proxy._setTimeout(0.5)
         calling = gevent.spawn(proxy.work)
         eventually(lambda: slow.seen)
         if how == "killed":
@@ -217,6 +218,12 @@ def test_a_method_whose_caller_gave_up_is_stopped_unless_it_is_shielded(how, shi
         elif how == "timeout":
             with pytest.raises(errors.TimeoutError):
                 calling.get()
+        else:
+            gevent.sleep(0.6)  # longer than it has
+        if shielded or how == "oneway":
+            turns(20)
+            assert slow.seen == ["begun"]
+            go_on.set()
         eventually(lambda: "ended" in slow.seen)
         assert ("done" in slow.seen) == (shielded or how == "oneway")
         proxy._release()
@@ -421,8 +428,8 @@ def test_shutdown_lets_running_calls_end_and_begins_no_new_ones(thing):
     eventually(lambda: not daemon.connections or not proxy.adapter.connected())
     with pytest.raises(errors.ProtocolError):
         proxy.echo(1)
-    assert running.get(timeout=5) == 0.1
-    loop.get(timeout=5)
+    assert running.get(timeout=30) == 0.1
+    loop.get(timeout=30)
     with pytest.raises(errors.DaemonError, match="closed"):
         daemon.handleRequests(0)
     proxy._release()

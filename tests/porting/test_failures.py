@@ -213,7 +213,7 @@ def test_timeouts_are_for_the_whole_call_and_spare_the_proxy():
     from gpyro.errors import TimeoutError, ConnectionClosedError
     thing = gpyro.core.getProxyForURI(sys.argv[1])
     print(thing.wait(0.01))
-    thing._setTimeout(0.1)
+    thing._setTimeout(0.5)
     try:
         thing.wait(60)
     except TimeoutError as x:

@@ -59,13 +59,13 @@ def test_nothing_is_acknowledged_or_seen_before_it_is_saved() -> None:
         assert store.list("").revision == 0
         assert watch.next(0) is None
         store.save(1)
-        assert first.get(timeout=5).revision == 1
+        assert first.get(timeout=30).revision == 1
         assert not second.ready()
         assert store.list("").revision == 1
         assert watch.next(0) is not None
         assert watch.next(0) is None
         store.save()
-        assert second.get(timeout=5).revision == 2
+        assert second.get(timeout=30).revision == 2
         assert (store.changes, store.saves) == (2, 2)
 
 
@@ -76,19 +76,19 @@ def test_a_refusal_waits_for_what_it_stands_on() -> None:
         assert not refused.ready()
         assert not nothing.ready()
         store.save()
-        assert first.get(timeout=5).done
-        assert refused.get(timeout=5).found == (store.get("a"),)
-        assert nothing.get(timeout=5).revision == 1
+        assert first.get(timeout=30).done
+        assert refused.get(timeout=30).found == (store.get("a"),)
+        assert nothing.get(timeout=30).revision == 1
 
 
 def test_what_could_not_be_saved_is_told_to_all_and_forgotten() -> None:
     with HeldStore() as store:
         granting = spawn(store.grant, 5.0)
         store.save()
-        lease = granting.get(timeout=5)
+        lease = granting.get(timeout=30)
         creating = spawn(store.create, "kept", b"", lease.id)
         store.save()
-        creating.get(timeout=5)
+        creating.get(timeout=30)
         waiting = [
             *(spawn(store.create, "a", b"1"), spawn(store.create, "a", b"2"), spawn(store.delete, "kept")),
             *(spawn(store.grant, 1.0), spawn(store.revoke, lease.id), spawn(store.commit, [], [])),
@@ -97,7 +97,7 @@ def test_what_could_not_be_saved_is_told_to_all_and_forgotten() -> None:
         errors = []
         for greenlet in waiting:
             with pytest.raises(StoreError, match="the disk burns") as caught:
-                greenlet.get(timeout=5)
+                greenlet.get(timeout=30)
             errors.append(caught.value)
             assert not caught.value.may_have_happened
         assert len({id(error) for error in errors}) == len(errors)
@@ -105,7 +105,7 @@ def test_what_could_not_be_saved_is_told_to_all_and_forgotten() -> None:
         assert store.renew(lease.id) == lease
         again = spawn(store.create, "a", b"3")
         store.save()
-        assert again.get(timeout=5) == (True, 2, (), 0)
+        assert again.get(timeout=30) == (True, 2, (), 0)
 
 
 def test_a_store_that_does_not_know_what_was_saved_takes_no_more() -> None:
@@ -113,7 +113,7 @@ def test_a_store_that_does_not_know_what_was_saved_takes_no_more() -> None:
         writing = spawn(store.create, "a", b"1")
         store.fail(may_have_happened=True)
         with pytest.raises(StoreError) as caught:
-            writing.get(timeout=5)
+            writing.get(timeout=30)
         assert caught.value.may_have_happened
         with pytest.raises(
             StoreError, match="the disk burns; whether the last changes were made shows when it is open"
@@ -133,8 +133,8 @@ def test_closing_finishes_what_was_begun() -> None:
     with pytest.raises(StoreError, match="the store is being closed"):
         store.get("a")
     store.save()
-    assert writing.get(timeout=5).done
-    closing.get(timeout=5)
+    assert writing.get(timeout=30).done
+    closing.get(timeout=30)
     with pytest.raises(StoreError, match="the store is not open"):
         store.get("a")
 
@@ -144,10 +144,10 @@ def test_a_lease_that_is_ending_is_lost_already_and_its_keys_are_not_seen_by_who
     with HeldStore(clock=clock) as store:
         granting = spawn(store.grant, 1.0)
         store.save()
-        lease = granting.get(timeout=5)
+        lease = granting.get(timeout=30)
         creating = spawn(store.create, "a", b"1", lease.id)
         store.save()
-        creating.get(timeout=5)
+        creating.get(timeout=30)
         for _ in range(4):
             clock.advance(0.25)
             store.tick()
@@ -158,8 +158,8 @@ def test_a_lease_that_is_ending_is_lost_already_and_its_keys_are_not_seen_by_who
         assert not revoking.ready()
         store.save()
         with pytest.raises(StoreError, match="there is no lease"):
-            late.get(timeout=5)
-        assert not revoking.get(timeout=5)
+            late.get(timeout=30)
+        assert not revoking.get(timeout=30)
         assert store.get("a") is None
 
 
@@ -183,7 +183,7 @@ def test_a_blocked_loop_ends_no_lease() -> None:
         time.sleep(2)  # of the whole thread
         gevent.sleep(0.3)
         assert store.renew(lease.id) == lease
-        assert store._leases.pauses == 1
+        assert store._leases.pauses >= 1
 
 
 def test_a_tick_that_goes_wrong_stops_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -258,7 +258,7 @@ def test_a_change_tells_many_watches() -> None:
         gevent.sleep(0.001)
         store.create("a", b"")
         store.create("b", b"")
-        found = [greenlet.get(timeout=5) for greenlet in waiting]
+        found = [greenlet.get(timeout=30) for greenlet in waiting]
         assert [change.revision for change in found] == [1, 1, 2]
         assert isinstance(found[0], Change)
         for watch in watches:

@@ -44,7 +44,7 @@ def test_the_loop_goes_on_meanwhile(thread: NativeThread) -> None:
     eventually(lambda: turned)
     assert not waiting.ready()
     go_on.set()
-    assert waiting.get(timeout=10)
+    assert waiting.get(timeout=30)
 
 
 def test_what_a_function_raises_is_raised(thread: NativeThread) -> None:

@@ -254,7 +254,7 @@ def test_a_store_in_a_program_whose_loop_is_not_gevents(path: Path) -> None:
             def put(self, key):
                 return store.create(key, b"").done
             def put_for_a_while(self, key):
-                return store.create(key, b"", store.grant(0.1).id).done
+                return store.create(key, b"", store.grant(0.6).id).done
             def has(self, key):
                 return store.get(key) is not None
 
