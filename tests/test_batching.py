@@ -185,7 +185,7 @@ def test_a_deadline_and_a_caller_that_leaves(served):
     batch.deposit(1)
     batch.wait()
     batch.deposit(1)
-    with pytest.raises(TimeoutError), gpyro.deadline(0.05):
+    with pytest.raises(TimeoutError), gpyro.deadline(1):
         batch()
     batch.wait()
     batch.deposit(1)

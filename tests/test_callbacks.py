@@ -77,7 +77,7 @@ class Server(core.ObjBase):
         return gpyro.current_context().correlation_id, function()
 
     def slowly(self, function):
-        with gpyro.deadline(0.05):
+        with gpyro.deadline(1):
             function()
 
 
@@ -367,7 +367,7 @@ def test_deadline_cancellation_and_context_hold(proxy, server):
         proxy.slowly(slow)
     assert not isinstance(caught.value, AssertionError)
     eventually(lambda: len(seen) == 2)
-    assert 0 < seen[0] <= 0.06
+    assert 0 < seen[0] <= 1.01
     assert seen[1] == "CallCancelled"
     with gpyro.call_context(correlation_id="the-id"):
         assert proxy.context(lambda: gpyro.current_context().correlation_id) == ("the-id", "the-id")

@@ -6,6 +6,7 @@ import random
 import socket
 import ssl
 import struct
+import time
 
 import gevent
 import gevent.socket
@@ -91,13 +92,14 @@ def test_garbage_after_the_magic(daemon, seed, caplog):
 
 
 def test_garbage_after_the_hello(daemon, caplog):
+    began = time.monotonic()
     for seed in range(10):
         raw = Raw.connect(daemon.port)
         raw.send(b"\x7f" + random.Random(seed).randbytes(5000))
         (frame,) = raw.rest()
         assert frame[0] == Kind.GOAWAY
         raw.close()
-    assert 1 <= len(lines(caplog)) <= 3, "one line for many of a kind"
+    assert 1 <= len(lines(caplog)) <= 3 + (time.monotonic() - began), "one line a second for many of a kind"
 
 
 @pytest.mark.parametrize(
@@ -296,12 +298,13 @@ def test_more_sessions_than_granted(daemon, obj):
 
 def test_a_crowd_that_breaks_the_rules_fills_no_log(daemon, caplog, monkeypatch):
     monkeypatch.setattr(streams, "GOODBYE", 0.05)
+    began = time.monotonic()
     for _ in range(100):
         sock = plain(daemon)
         sock.sendall(b"\x00\x01\x02\x03 nonsense")
         sock.close()
     eventually(lambda: len(daemon.connections) == 1)
-    assert 1 <= len(lines(caplog)) <= 4
+    assert 1 <= len(lines(caplog)) <= 4 + (time.monotonic() - began)
 
 
 def test_connections_that_say_nothing_are_closed_in_time(obj):
@@ -337,6 +340,7 @@ EXHAUSTED = """
 def test_no_descriptors_left_at_accept():
     with program(EXHAUSTED) as server:
         uri = core.PyroURI(server.line())
+        began = time.monotonic()
         old = core.getProxyForURI(uri)
         assert old.echo("before") == "before"
         raws = []
@@ -375,7 +379,7 @@ def test_no_descriptors_left_at_accept():
         server.send_signal(15)
         code, _, err = server.end()
         assert code == 0
-        assert err.count("Too many open files") <= 5
+        assert err.count("Too many open files") <= 5 + (time.monotonic() - began)
 
 
 def test_hellos_offer_what_they_like(daemon, obj):

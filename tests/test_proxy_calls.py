@@ -161,7 +161,7 @@ def test_each_call_has_its_own_deadline(lined):
     obj, _, _, proxy = lined
     proxy.echo(0)
     patient = proxy.wait  # a method that is kept
-    proxy._setTimeout(0.05)
+    proxy._setTimeout(1)
     hurried = gevent.spawn(patient, "hurried")
     eventually(lambda: obj.began)
     proxy._setTimeout(None)

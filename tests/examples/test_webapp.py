@@ -381,7 +381,7 @@ LONELY = """
     show(client.get("/articles"))
     app.patient_warehouse.URI = sys.argv[2]
     app.patient_warehouse.status()  # connects
-    app.patient_warehouse._setTimeout(0.2)
+    app.patient_warehouse._setTimeout(1)
     show(client.put("/orders/lonely", data={"article": "gear", "count": 1, "wait": 1}))
     for error in [
         errors.NotSentError("-"), errors.CallRefusedError("-"), errors.ConnectionDeniedError("-"),

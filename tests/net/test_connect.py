@@ -254,7 +254,7 @@ def test_an_unresolvable_host():
 def test_a_hello_that_is_never_answered(port):
     silent = port()
     with pytest.raises(NotSentError, match=f"127.0.0.1:{silent.port}: no answer to the hello"):
-        open_channel(to(silent.port, PYRO_CONNECT_TIMEOUT=0.05))
+        open_channel(to(silent.port, PYRO_CONNECT_TIMEOUT=0.5))
 
 
 def test_a_connection_that_is_never_accepted(deaf_port):

@@ -4,6 +4,7 @@ import errno
 import gc
 import socket
 import weakref
+from time import monotonic
 
 import gevent
 import gevent.socket
@@ -106,13 +107,14 @@ def test_one_line_of_log_however_many_are_refused(obj, setting, caplog):
     setting(PYRO_MAXCONNECTIONS=1)
     with serving(obj) as daemon:
         keep = Raw.connect(daemon.port)
+        began = monotonic()
         for _ in range(20):
             raw = Raw.connect(daemon.port, hello=False)
             raw.send(raw.wire.hello())
             assert raw.read()[0] == Kind.REFUSED
             raw.close()
         turns(3)
-        assert 1 <= len(caplog.records) <= 2
+        assert 1 <= len(caplog.records) <= 2 + (monotonic() - began)
         keep.close()
 
 
