@@ -8,11 +8,19 @@ import gevent
 import pytest
 from gevent.event import Event
 
-from gpyro import conversation, core
+from gpyro import checkup, conversation, core
 from gpyro.wire.frames import MAGIC, Kind, Refusal, pack, pack_text
 from gpyro.wire.hello import Hello
 from tests.doctors import SECRET, Thing, answering, ask, listener, wait_for_end, welcoming
 from tests.support import eventually, serving, uri_of
+
+
+@pytest.fixture(autouse=True)
+def _patience(monkeypatch):
+    """What answers may be slow to do so; who says nothing costs a test the time that is left for it there."""
+    monkeypatch.setattr(checkup, "SLACK", 60.0)
+    monkeypatch.setattr(conversation, "PROVOKING", 30.0)
+
 
 # ---- the hello
 
