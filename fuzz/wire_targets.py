@@ -293,8 +293,8 @@ def one_input(data: bytes) -> object:
     if not data:
         return None
     number = data[0] % len(TARGETS)
-    started = time.monotonic()
+    started = time.process_time()
     outcome = TARGETS[number](data[1:])
-    if time.monotonic() - started > SLOW:
-        raise Broken(f"it took {time.monotonic() - started:.1f} s")
+    if (took := time.process_time() - started) > SLOW:
+        raise Broken(f"it took {took:.1f} s")
     return number, outcome

