@@ -25,7 +25,7 @@ def environment(directory: Path, **items: object) -> dict[str, str]:
         "PYRO_NS_BC_ADDR": BROADCAST,
         "PYRO_NS_BC_PORT": free_port(socket.SOCK_DGRAM),
         "PYRO_BC_TIMEOUT": 0.15,
-        "PYRO_NS_LEASE": 1.0,
+        "PYRO_NS_LEASE": 2.0,
         **items,
     }
     return {f"G{name}": str(value) for name, value in found.items()}

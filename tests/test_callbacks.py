@@ -77,7 +77,7 @@ class Server(core.ObjBase):
         return gpyro.current_context().correlation_id, function()
 
     def slowly(self, function):
-        with gpyro.deadline(1):
+        with gpyro.deadline(2):
             function()
 
 
@@ -367,7 +367,7 @@ def test_deadline_cancellation_and_context_hold(proxy, server):
         proxy.slowly(slow)
     assert not isinstance(caught.value, AssertionError)
     eventually(lambda: len(seen) == 2)
-    assert 0 < seen[0] <= 1.01
+    assert 0 < seen[0] <= 2.01
     assert seen[1] == "CallCancelled"
     with gpyro.call_context(correlation_id="the-id"):
         assert proxy.context(lambda: gpyro.current_context().correlation_id) == ("the-id", "the-id")
@@ -555,7 +555,7 @@ def test_a_connection_that_ends_during_a_callback(proxy, daemon, server):
 
 def test_many_are_passed_and_released_without_growth(proxy, daemon):
     far, near = ends(daemon, proxy)
-    for round_ in range(100):
+    for round_ in range(20):
         assert proxy.nothing([functools.partial(print, round_, number) for number in range(1_000)]) == 1
     eventually(lambda: not passed(far, near))
     assert sum(1 for thing in gc.get_objects() if isinstance(thing, Received)) == 0
@@ -567,7 +567,7 @@ def test_failures_leave_nothing_behind(proxy, daemon, server, caplog):
     caplog.set_level(logging.CRITICAL, "gpyro")  # pytest would keep the tracebacks of what is logged
     far, near = ends(daemon, proxy)
     listener = Listener()
-    for _ in range(1_000):
+    for _ in range(200):
         with pytest.raises(ValueError, match="on purpose"):
             proxy.bound_to_fail(listener.hear)
         with pytest.raises(AttributeError):

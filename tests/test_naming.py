@@ -44,7 +44,7 @@ SERVER = """
 @pytest.fixture
 def items(tmp_path):
     # Processes renew every third of it, and may have to wait for a processor.
-    return environment(tmp_path, PYRO_NS_LEASE=2.0)
+    return environment(tmp_path, PYRO_NS_LEASE=1.5)
 
 
 @pytest.fixture(autouse=True)

@@ -85,7 +85,7 @@ def test_errors(watched):
 
 def test_deadlines_and_cancelled_calls(watched):
     _, proxy, notes = watched
-    with pytest.raises(TimeoutError), gpyro.deadline(1):
+    with pytest.raises(TimeoutError), gpyro.deadline(2):
         proxy.wait()
     eventually(lambda: notes.of("server") == [["wait", "cancelled"]])
     assert notes.of("client") == [["wait", "late"]]

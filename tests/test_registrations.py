@@ -117,6 +117,7 @@ def test_another_name_takes_the_place_of_the_first(ns):
 
 
 def test_names_live_as_long_as_the_daemon_renews_them(ns):
+    config.PYRO_NS_LEASE = 1.0
     with daemon(ns) as server:
         uri = server.connect(Thing(), "thing")
         gevent.sleep(1.5)
@@ -149,7 +150,7 @@ def test_a_name_that_somebody_else_took_meanwhile_is_left_to_him_until_he_goes(n
         ns.register("thing", "PYRO://host:1/x")
         server._registry._spawn()
         eventually(lambda: "a name is lost that" in caplog.text)
-        gevent.sleep(0.5)
+        gevent.sleep(config.PYRO_NS_LEASE / 2)  # they are kept every third of it
         assert caplog.text.count("a name is lost that") == 1
         assert str(ns.resolve("thing")) == "PYRO://host:1/x"
         ns.unregister("thing")
@@ -180,7 +181,7 @@ def test_an_operators_removal_stands(ns):
         thing = Thing()
         server.connect(thing, "thing")
         ns.unregister("thing")
-        gevent.sleep(0.5)
+        gevent.sleep(config.PYRO_NS_LEASE / 2)  # they are kept every third of it
         assert names(ns) == []
         server.disconnect(thing)
         assert thing.GUID() not in server.getRegistered()
@@ -352,7 +353,6 @@ def test_a_server_that_comes_back_at_its_port_takes_its_name_over_before_its_loo
 
 
 def test_a_daemon_in_a_foreign_loop_keeps_its_names(ns):
-    config.PYRO_NS_LEASE = 2.0
     code = """
         import select, sys, time
         from gpyro import core

@@ -137,7 +137,7 @@ def test_wrong_attempts_are_slowed_down_and_logged_at_most_once_a_second(served,
 
 
 def test_an_attempt_that_leaves_at_once_still_takes_its_place(served, monkeypatch):
-    monkeypatch.setattr(admission, "FAILURE_DELAY", 1.0)
+    monkeypatch.setattr(admission, "FAILURE_DELAY", 2.0)
     daemon, obj = served
     daemon.setAllowedIdentifications(["open sesame"])
     proxy = daemon.getProxyForObj(obj)
