@@ -63,8 +63,9 @@ def two_addresses(directory: Path) -> Iterator[list[Host]]:
 def _host(address: str, directory: Path, prefix: tuple[str, ...], broadcast: str) -> Host:
     storage = directory / address
     storage.mkdir()
-    items = environment(storage, PYRO_HOST=address, PYRO_NS_BC_ADDR=broadcast, PYRO_BC_TIMEOUT=10.0, PYRO_NS_LEASE=3.0)
-    return Host(address, items, prefix)
+    # Whoever looks for a name server asks anew every second, so that he finds one that starts within his lease.
+    search = {"PYRO_NS_BC_ADDR": broadcast, "PYRO_BC_TIMEOUT": 1.0, "PYRO_BC_RETRIES": 29}
+    return Host(address, environment(storage, PYRO_HOST=address, PYRO_NS_LEASE=4.0, **search), prefix)
 
 
 @functools.cache

@@ -111,7 +111,7 @@ def gpyro_ns(host, bind=None):
 @contextlib.contextmanager
 def a_name_server(host, bind=None, **items):
     # There is no other one to wait for.
-    with host.run(gpyro_ns(host, bind), GPYRO_BC_TIMEOUT="0.1", **items) as server:
+    with host.run(gpyro_ns(host, bind), GPYRO_BC_TIMEOUT="0.1", GPYRO_BC_RETRIES="2", **items) as server:
         lines = started(server)
         assert f"Name server listening on: ('{host.address}', {host.items['GPYRO_NS_PORT']})" in lines
         yield server
