@@ -19,7 +19,10 @@ from gpyro.proxy import DynamicProxy
 from gpyro.pyrouri import PyroURI
 from gpyro.settings import config
 from gpyro.tls import CallCancelled
-from gpyro.topics import Pattern, subjects_of
+from gpyro.topics import Limits, Pattern, Policy, compared, fold, limits_of, subjects_of
+
+_Texts = dict[str, str]
+"""Subjects, as compared and as given; or patterns."""
 
 
 class Publisher:
@@ -92,14 +95,16 @@ class Subscriber(CallbackObjBase):
         # By names that programs will hardly give to what is theirs.
         self._pyro_server = EventServer(ident, esURI)
         self._pyro_token = getGUID()
-        self._pyro_subjects: dict[str, None] = {}
-        self._pyro_patterns: dict[str, None] = {}
+        self._pyro_subjects: _Texts = {}
+        self._pyro_patterns: _Texts = {}
         self._pyro_queue: list[Any] = []
         self._pyro_threaded = bool(config.PYRO_MULTITHREADED)
         self._pyro_daemon: Daemon | None = None
         self._pyro_link: Link | None = None
         self._pyro_identity, self._pyro_seen = "", 0
+        self._pyro_gap: Gap | None = None  # what is to be told before the events that come
         self._pyro_changing = RLock()
+        self._pyro_serial = RLock()
         self._pyro_listening = False
         self._pyro_lanes: Lanes | None = None
         self._pyro_stop = Flag()
@@ -127,9 +132,9 @@ class Subscriber(CallbackObjBase):
             NamingError: no event server was found.
             ProtocolError: it cannot be reached.
         """
-        names = dict.fromkeys(subjects_of(subjects))
+        names = {fold(name): name for name in subjects_of(subjects)}
         if names:
-            self._pyro_change("subscribe", list(names), {**self._pyro_subjects, **names}, self._pyro_patterns)
+            self._pyro_change("subscribe", list(names.values()), names, {})
 
     def subscribeMatch(self, subjects: str | list[str] | tuple[str, ...]) -> None:
         """Get the events of all subjects that match one of these regular expressions, from the beginning on.
@@ -138,11 +143,9 @@ class Subscriber(CallbackObjBase):
             PatternError: one is no regular expression, or could take too much time.
             SubjectError, NamingError, ProtocolError: as `subscribe`.
         """
-        patterns = {Pattern(text).text: None for text in subjects_of(subjects, "pattern")}
+        patterns = {Pattern(text).text: text for text in subjects_of(subjects, "pattern")}
         if patterns:
-            self._pyro_change(
-                "subscribeMatch", list(patterns), self._pyro_subjects, {**self._pyro_patterns, **patterns}
-            )
+            self._pyro_change("subscribeMatch", list(patterns), {}, patterns)
 
     def unsubscribe(self, subjects: str | list[str] | tuple[str, ...]) -> None:
         """Get the events of these subjects, or else patterns, no more. Unknown ones are ignored.
@@ -151,18 +154,15 @@ class Subscriber(CallbackObjBase):
             SubjectError, NamingError, ProtocolError: as `subscribe`.
         """
         names = subjects_of(subjects)
-        known = {subject.lower(): subject for subject in self._pyro_subjects}
-        left, patterns = dict(self._pyro_subjects), dict(self._pyro_patterns)
-        for name in names:
-            if name.lower() in known:
-                left.pop(known[name.lower()], None)
-            else:
-                patterns.pop(name, None)
         with self._pyro_changing:
+            left, patterns = dict(self._pyro_subjects), dict(self._pyro_patterns)
+            for name in names:
+                if left.pop(compared(name), None) is None:
+                    patterns.pop(name, None)
             if self._pyro_link is None:
                 self._pyro_subjects, self._pyro_patterns = left, patterns
             else:
-                self._pyro_change("unsubscribe", names, left, patterns)
+                self._pyro_become("unsubscribe", names, left, patterns)
 
     def set_queue(self, policy: str = "", events: int | None = None, size: int | None = None) -> None:
         """Say how much may wait at the event server when this is slow, and what happens beyond that.
@@ -178,33 +178,49 @@ class Subscriber(CallbackObjBase):
             NamingError, ProtocolError: as `subscribe`.
         """
         with self._pyro_changing:
+            limits_of(Limits(Policy.BLOCK, 0, 0), policy, events, size)
             before, self._pyro_queue = self._pyro_queue, [policy, events, size]
-            if self._pyro_link is not None:
-                try:
-                    self._pyro_server.call("set_queue", self._pyro_token, *self._pyro_queue)
-                except BaseException:
-                    self._pyro_queue = before
-                    raise
-
-    def _pyro_change(self, method: str, names: list[str], subjects: dict[str, None], patterns: dict[str, None]) -> None:
-        """Change the subscriptions, here if the event server does."""
-        with self._pyro_changing:
-            before = self._pyro_subjects, self._pyro_patterns
-            if self._pyro_link is not None:
-                try:
-                    self._pyro_server.call(method, names, self._pyro_token)
-                except (KeyError, ProtocolError):
-                    # It is about to come back, with what it is to have by then.
-                    if not self._pyro_listening:
-                        raise
-                self._pyro_subjects, self._pyro_patterns = subjects, patterns
-                return
-            self._pyro_subjects, self._pyro_patterns = subjects, patterns
             try:
-                self._pyro_attach(None)
+                self._pyro_tell("set_queue", *self._pyro_queue)
             except BaseException:
-                self._pyro_subjects, self._pyro_patterns = before
+                self._pyro_queue = before
                 raise
+
+    def _pyro_change(self, method: str, names: list[str], subjects: _Texts, patterns: _Texts) -> None:
+        """Have these subjects and patterns, too."""
+        with self._pyro_changing:
+            if self._pyro_link is None and self._pyro_identity:
+                self._pyro_attach(None)  # so that of the new ones nothing counts as missed
+            self._pyro_become(method, names, {**self._pyro_subjects, **subjects}, {**self._pyro_patterns, **patterns})
+
+    def _pyro_become(self, method: str, names: list[str], subjects: _Texts, patterns: _Texts) -> None:
+        """Have these subjects and patterns, if the event server agrees."""
+        before = self._pyro_subjects, self._pyro_patterns
+        self._pyro_subjects, self._pyro_patterns = subjects, patterns
+        try:
+            if self._pyro_link is None:
+                self._pyro_attach(None)
+            else:
+                position = self._pyro_tell(method, names)
+                self._pyro_seen = max(self._pyro_seen, position or 0)
+        except BaseException:
+            self._pyro_subjects, self._pyro_patterns = before
+            raise
+
+    def _pyro_tell(self, method: str, *arguments: Any) -> Any:
+        """Tell the event server of a change, as far as it knows this subscriber."""
+        link = self._pyro_link
+        if link is None:
+            return None
+        try:
+            if method == "set_queue":
+                return self._pyro_server.call(method, self._pyro_token, *arguments)
+            return self._pyro_server.call(method, *arguments, self._pyro_token)
+        except (KeyError, ProtocolError):
+            if not self._pyro_listening:
+                self._pyro_attach(link)
+            # else it is about to come back, with what it is to have by then
+        return None
 
     # Being attached
 
@@ -220,7 +236,7 @@ class Subscriber(CallbackObjBase):
             self._pyro_link = link
             try:
                 found = link.attach(
-                    *(self._pyro_token, list(self._pyro_subjects), list(self._pyro_patterns)),
+                    *(self._pyro_token, list(self._pyro_subjects.values()), list(self._pyro_patterns)),
                     *(self._pyro_queue, self._pyro_identity, self._pyro_seen),
                 )
             except BaseException:
@@ -229,12 +245,14 @@ class Subscriber(CallbackObjBase):
                 raise
             identity, position, missed, why = found
             if self._pyro_identity and missed != 0:
-                link.gap = Gap(missed, why)
+                self._pyro_miss(missed, why)
             self._pyro_seen = position if identity != self._pyro_identity else max(self._pyro_seen, position)
             self._pyro_identity = identity
             if self._pyro_listening:
                 link.gate.set()
-            if link.gap is not None:
+            if instead_of is not None:
+                instead_of.close_soon()
+            if self._pyro_gap is not None:
                 link.state.run_in_hub(lambda: link.state.start(lambda first, second: self._pyro_take(link, [])))
 
     def _pyro_take(self, link: Link, items: list[Any]) -> None:
@@ -245,23 +263,35 @@ class Subscriber(CallbackObjBase):
             link.gate.wait()
             if not self._pyro_listening:
                 link.gate.clear()
-        with link.serial:
-            gap, link.gap = link.gap, None
+        with self._pyro_serial:
+            gap, self._pyro_gap = self._pyro_gap, None
             if gap is not None:
                 self._pyro_guarded(self.missed, gap)
+            number = None
             for item in items:
-                if self._pyro_link is not link or not self._pyro_listening:
+                lanes = self._pyro_lanes
+                if lanes is not None:
+                    lanes.wait_for_room()
+                # Copies of an event stay together, since the event server cannot be told of a half.
+                is_event = len(item) == 4
+                if not (is_event and item[3] == number) and (self._pyro_link is not link or not self._pyro_listening):
                     return
-                if len(item) == 3:
+                if not is_event:
                     count, self._pyro_seen, why = item
                     self._pyro_guarded(self.missed, Gap(count, why))
                     continue
-                event = Event(*item)
-                self._pyro_seen = item[3]
-                if self._pyro_lanes is not None:
-                    self._pyro_lanes.put(event)
+                number = self._pyro_seen = item[3]
+                if lanes is not None:
+                    lanes.put(Event(*item))
                 else:
-                    self._pyro_guarded(self.event, event)
+                    self._pyro_guarded(self.event, Event(*item))
+
+    def _pyro_miss(self, count: int | None, why: str) -> None:
+        """So many events were missed: `missed` is told of that before the next one."""
+        before = self._pyro_gap
+        if before is not None:
+            count = None if count is None or before.count is None else count + before.count
+        self._pyro_gap = Gap(count, why)
 
     def _pyro_handle(self, event: Event) -> None:
         self._pyro_guarded(self.event, event)
@@ -292,11 +322,13 @@ class Subscriber(CallbackObjBase):
             link = self._pyro_link
             if link is None or link.state is not hub_state():
                 self._pyro_attach(link)
-                if link is not None:
-                    link.state.call_soon(link.close)
             if self._pyro_daemon is not None:
                 self._pyro_daemon.start()
-            self._pyro_lanes = Lanes(self._pyro_handle) if self._pyro_threaded else None
+            lanes = self._pyro_lanes
+            if not self._pyro_threaded:
+                self._pyro_lanes = None
+            elif lanes is None or not lanes.reopen():
+                self._pyro_lanes = Lanes(self._pyro_handle)
             self._pyro_listening = True
             assert self._pyro_link is not None
             self._pyro_link.gate.set()
@@ -309,6 +341,9 @@ class Subscriber(CallbackObjBase):
     def _pyro_detach(self) -> None:
         with self._pyro_changing:
             self._pyro_listening = False
+            unhandled = 0 if self._pyro_lanes is None else self._pyro_lanes.close()
+            if unhandled:
+                self._pyro_miss(unhandled, "it did not listen any more")
             link, self._pyro_link = self._pyro_link, None
             if link is not None:
                 link.close()

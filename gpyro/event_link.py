@@ -12,8 +12,8 @@ from gevent.event import Event as Wakeup
 
 from gpyro.constants import EVENTSERVER_NAME
 from gpyro.context import deadline
-from gpyro.errors import ConnectionDeniedError, ConnectionLostError, ProtocolError, PyroError
-from gpyro.events import Event, Gap
+from gpyro.errors import ConnectionDeniedError, ConnectionLostError, ProtocolError
+from gpyro.events import Event
 from gpyro.guid import getGUID
 from gpyro.locator import NameServerLocator
 from gpyro.locks import RLock
@@ -21,6 +21,7 @@ from gpyro.logs import log
 from gpyro.net.hub import HubState, hub_state
 from gpyro.proxy import DynamicProxy
 from gpyro.pyrouri import PyroURI
+from gpyro.topics import compared
 from gpyro.wire.frames import Kind
 
 ATTACH_TIME: Final = 20.0
@@ -36,6 +37,9 @@ MAX_RUNNING: Final = 1000
 
 class Attached(Protocol):
     """What a link needs of its subscriber."""
+
+    _pyro_serial: RLock
+    """Held by who deals with events."""
 
     _pyro_link: Link | None
     """How it is attached; None while it is not."""
@@ -113,15 +117,13 @@ class Link:
     Attributes:
         subscriber: gives the subscriber, or None if it is gone.
         state: of the thread.
-        gap: what is to be told before the events that come.
+        gate: open while somebody listens.
     """
 
     def __init__(self, subscriber: Attached, proxy: DynamicProxy) -> None:
         self.state: HubState = hub_state()
         self.subscriber: weakref.ref[Attached] = weakref.ref(subscriber, self._dropped)
-        self.gap: Gap | None = None
         self.gate = Wakeup()
-        self.serial = RLock()
         self._proxy = proxy
         self._channel: Any = None
         self._inbox = getGUID()
@@ -165,6 +167,10 @@ class Link:
 
     def _dropped(self, _: object) -> None:
         """Nobody has the subscriber any more. In any thread."""
+        self.close_soon()
+
+    def close_soon(self) -> None:
+        """`close`, from any thread."""
         if not self.state.closed:
             self.state.call_soon(self.close)
 
@@ -178,8 +184,12 @@ class Link:
 def come_back(link: Link, at_once: bool) -> None:
     """Attach anew, however long that takes. In a worker."""
     if not at_once:  # it was sent away for being slow: it has to deal with what it has first
-        with link.serial:
-            pass
+        subscriber = link.subscriber()
+        if subscriber is not None:
+            serial = subscriber._pyro_serial
+            del subscriber
+            with serial:
+                pass
     pause, told = FIRST_PAUSE, False
     while True:
         subscriber = link.subscriber()
@@ -191,7 +201,7 @@ def come_back(link: Link, at_once: bool) -> None:
             if told:
                 log.info("%r has the event server again", subscriber)
             return
-        except PyroError as error:
+        except Exception as error:  # also one of what it asks for, which another event server may take
             if not told:
                 log.warning("%r has lost the event server, and goes on trying: %s", subscriber, error)
             told = True
@@ -201,26 +211,33 @@ def come_back(link: Link, at_once: bool) -> None:
 
 
 class Lanes:
-    """Deals with events of different subjects side by side, and with those of one subject one after the other."""
+    """Deals with events of different subjects side by side, and with those of one subject one after the other.
+
+    In the thread that made it.
+    """
 
     def __init__(self, handle: Callable[[Event], None]) -> None:
         self._handle = handle
+        self._state = hub_state()
         self._lanes: dict[str, deque[Event]] = {}
-        self._running = 0
+        self._there = 0
         self._room = Wakeup()
+        self._closed = False
 
-    def put(self, event: Event) -> None:
-        """Deal with an event; waits while there are too many."""
-        while self._running >= MAX_RUNNING:
+    def wait_for_room(self) -> None:
+        """Wait while there are too many."""
+        while self._there >= MAX_RUNNING and not self._closed:
             self._room.clear()
             self._room.wait()
-        self._running += 1
-        lane = event.subject.lower()
+
+    def put(self, event: Event) -> None:
+        """Deal with an event."""
+        self._there += 1
+        lane = compared(event.subject)
         waiting = self._lanes.get(lane)
         if waiting is None:
             self._lanes[lane] = deque((event,))
-            state = hub_state()
-            state.run_in_hub(lambda: state.start(self._run, lane))
+            self._state.run_in_hub(lambda: self._state.start(self._run, lane))
         else:
             waiting.append(event)
 
@@ -228,9 +245,30 @@ class Lanes:
         waiting = self._lanes[lane]
         try:
             while waiting:
-                self._running -= 1
-                self._room.set()
-                self._handle(waiting.popleft())
+                try:
+                    self._handle(waiting.popleft())
+                finally:
+                    self._leave(1)
         finally:
-            self._running -= len(waiting)
+            self._leave(len(waiting))
             del self._lanes[lane]
+
+    def _leave(self, count: int) -> None:
+        self._there -= count
+        self._room.set()
+
+    def close(self) -> int:
+        """Begin with no event any more; gives how many that concerns."""
+        self._closed = True
+        left = sum(map(len, self._lanes.values()))
+        for waiting in self._lanes.values():
+            waiting.clear()
+        self._leave(left)
+        return left
+
+    def reopen(self) -> bool:
+        """Go on, if this is the right thread."""
+        if self._state is not hub_state():
+            return False
+        self._closed = False
+        return True

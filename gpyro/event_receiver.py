@@ -97,9 +97,16 @@ class Receiver:
         }
 
 
-def number_of(item: Any) -> int:
-    """The number up to which an event, or a loss, goes."""
-    return int(item.until if type(item) is Loss else item.number)
+def not_seen(items: list[Any], number: int) -> list[Any]:
+    """What is left of events, and losses, that were under way to who has seen those up to this number.
+
+    By their places: an event that had to wait for room has a lower number than those that were lost meanwhile.
+    """
+    for place in range(len(items) - 1, -1, -1):
+        item = items[place]
+        if number == (item.until if type(item) is Loss else item.number):
+            return items[place + 1 :]
+    return items
 
 
 def key_of(subscriber: Any) -> Any:

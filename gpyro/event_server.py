@@ -11,7 +11,7 @@ import gevent
 from gevent.event import Event as Wakeup
 
 from gpyro.errors import PyroError
-from gpyro.event_receiver import Receiver, key_of, number_of
+from gpyro.event_receiver import Receiver, key_of, not_seen
 from gpyro.event_routes import CallRoute, ChannelRoute, Outlet, Parcel
 from gpyro.events import EventError
 from gpyro.exposure import expose
@@ -31,7 +31,9 @@ from gpyro.topics import (
     SubjectError,
     Ticket,
     TopicIndex,
+    compared,
     fold,
+    limits_of,
     subjects_of,
 )
 from gpyro.values import Serializer
@@ -198,7 +200,7 @@ class EventService(ObjBase):
 
     # Subscribing
 
-    def subscribe(self, subjects: object, subscriber: Any) -> None:
+    def subscribe(self, subjects: object, subscriber: Any) -> int | None:
         """Give a subscriber the events of these subjects. Nothing changes where that is so already.
 
         Raises:
@@ -207,9 +209,10 @@ class EventService(ObjBase):
         """
         folded = {fold(name): name for name in subjects_of(subjects)}
         if folded:
-            self._add(self._receiver_of(subscriber), folded, [])
+            return self._add(self._receiver_of(subscriber), folded, [])
+        return None
 
-    def subscribeMatch(self, subjectPatterns: object, subscriber: Any) -> None:
+    def subscribeMatch(self, subjectPatterns: object, subscriber: Any) -> int | None:
         """Give a subscriber the events of all subjects that match one of these patterns.
 
         They are regular expressions that have to match from the beginning of the subject on; case does not count.
@@ -221,7 +224,8 @@ class EventService(ObjBase):
         """
         patterns = _patterns_of(subjects_of(subjectPatterns, "pattern"))
         if patterns:
-            self._add(self._receiver_of(subscriber), {}, patterns)
+            return self._add(self._receiver_of(subscriber), {}, patterns)
+        return None
 
     def unsubscribe(self, subjects: object, subscriber: Any) -> None:
         """Take subscriptions back, to these subjects or else to these patterns. What is unknown is ignored."""
@@ -230,7 +234,7 @@ class EventService(ObjBase):
         if receiver is None:
             return
         for name in names:
-            subject = name.lower() if len(name) > 255 else fold(name)
+            subject = compared(name)
             if receiver.subjects.pop(subject, None) is not None:
                 self._index.remove(subject, receiver)
             elif name in receiver.patterns:
@@ -252,21 +256,11 @@ class EventService(ObjBase):
             ValueError: it is no policy, or no number.
             KeyError: it has no subscription.
         """
-        limits = self._checked_limits(policy, events, size)
+        limits = limits_of(self._limits, policy, events, size)
         self._receivers[key_of(subscriber)].backlog.limits = limits
 
-    def _checked_limits(self, policy: str, events: int | None, size: int | None) -> Limits:
-        usual = self._limits
-        for number in (events, size):
-            if number is not None and not (type(number) is int and number >= 0):
-                raise ValueError(f"how much may wait is a number that is not negative, or None: {number!r}")
-        return Limits(
-            Policy(policy) if policy else usual.policy,
-            usual.events if events is None else events,
-            usual.size if size is None else size,
-        )
-
-    def _add(self, receiver: Receiver, subjects: dict[str, str], patterns: Collection[Pattern]) -> None:
+    def _add(self, receiver: Receiver, subjects: dict[str, str], patterns: Collection[Pattern]) -> int | None:
+        """Subscribe it. Gives the number up to which it has all there is for it, if it is attached, and that is known."""
         if len(receiver.subjects) + len(receiver.patterns) + len(subjects) + len(patterns) > MAX_SUBSCRIPTIONS:
             raise SubjectError(f"a subscriber can have {MAX_SUBSCRIPTIONS:,} subjects and patterns; use a pattern")
         for subject, name in subjects.items():
@@ -275,6 +269,8 @@ class EventService(ObjBase):
         for pattern in patterns:
             receiver.patterns[pattern.text] = None
             self._index.add_pattern(pattern, receiver)
+        has_all = isinstance(receiver.key, str) and receiver.backlog.empty and receiver.in_flight is None
+        return self._ledger.number if has_all else None
 
     def _receiver_of(self, subscriber: Any) -> Receiver:
         """The receiver for what was passed as a subscriber, made if need be."""
@@ -355,11 +351,7 @@ class EventService(ObjBase):
         texts = isinstance(token, str) and isinstance(inbox, str) and isinstance(identity, str) and type(seen) is int
         if call is None or not (texts and 0 < len(token) <= MAX_TOKEN and inbox.isascii() and len(inbox) <= MAX_TOKEN):
             raise PyroError("only a client can attach, with a token and the id of an inbox")
-        folded = {fold(name): name for name in subjects_of(subjects, most=MAX_SUBSCRIPTIONS)}
-        looked_at = _patterns_of(subjects_of(patterns, "pattern", MAX_SUBSCRIPTIONS))
-        if len(folded) + len(looked_at) > MAX_SUBSCRIPTIONS:
-            raise SubjectError(f"a subscriber can have {MAX_SUBSCRIPTIONS:,} subjects and patterns; use a pattern")
-        limits = self._checked_limits(*queue) if isinstance(queue, list | tuple) and queue else self._limits
+        folded, looked_at, limits = self._wishes(subjects, patterns, queue)
         self._check_open()
         route = ChannelRoute(call.session.channel, inbox, self._outlet)
         receiver = self._receivers.get(token)
@@ -372,7 +364,7 @@ class EventService(ObjBase):
             if before is not None:
                 before.close()
             flight, receiver.in_flight = receiver.in_flight, None
-            receiver.backlog.put_back([item for item in flight or () if number_of(item) > seen])
+            receiver.backlog.put_back(not_seen(flight or [], seen))
             position, missed = seen, 0
         receiver.route, receiver.backlog.limits = route, limits
         self._clear_subscriptions(receiver)
@@ -382,6 +374,20 @@ class EventService(ObjBase):
             missed, why = self._missed(receiver, identity, seen, why)
         self.deliver_soon(receiver)
         return route.session_id, self._identity, position, missed, why
+
+    def _wishes(
+        self, subjects: object, patterns: object, queue: object
+    ) -> tuple[dict[str, str], list[Pattern], Limits]:
+        """What somebody who attaches asks for. Raises as `attach`."""
+        folded = {fold(name): name for name in subjects_of(subjects, most=MAX_SUBSCRIPTIONS)}
+        looked_at = _patterns_of(subjects_of(patterns, "pattern", MAX_SUBSCRIPTIONS))
+        if len(folded) + len(looked_at) > MAX_SUBSCRIPTIONS:
+            raise SubjectError(f"a subscriber can have {MAX_SUBSCRIPTIONS:,} subjects and patterns; use a pattern")
+        if not queue:
+            return folded, looked_at, self._limits
+        if not (isinstance(queue, list | tuple) and len(queue) == 3):
+            raise ValueError("what a queue is to be has three parts: policy, events, size")
+        return folded, looked_at, limits_of(self._limits, *queue)
 
     def _missed(self, receiver: Receiver, identity: str, seen: int, why: str) -> tuple[int | None, str]:
         if not identity:

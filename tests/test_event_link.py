@@ -46,12 +46,61 @@ def test_lanes_take_only_so_many(monkeypatch):
         handled.append(event.msg)
 
     lanes = Lanes(handle)
-    putting = gevent.spawn(lambda: [lanes.put(Event("a" if number % 2 else "A", number)) for number in range(10)])
+
+    def put_all():
+        for number in range(10):
+            lanes.wait_for_room()
+            lanes.put(Event("a" if number % 2 else "A", number))
+
+    putting = gevent.spawn(put_all)
     turns()
     assert not putting.ready()
     go_on.set()
     putting.get(timeout=30)
     eventually(lambda: handled == list(range(10)))
+
+
+def test_what_is_being_dealt_with_counts_for_lanes(monkeypatch):
+    monkeypatch.setattr(event_link, "MAX_RUNNING", 3)
+    begun, go_on = [], Wakeup()
+
+    def handle(event):
+        begun.append(event.msg)
+        go_on.wait()
+
+    lanes = Lanes(handle)
+
+    def put_all():
+        for number in range(10):
+            lanes.wait_for_room()
+            lanes.put(Event(f"subject {number}", number))
+
+    putting = gevent.spawn(put_all)
+    turns()
+    assert begun == [0, 1, 2]
+    go_on.set()
+    putting.get(timeout=5)
+    eventually(lambda: begun == list(range(10)))
+
+
+def test_lanes_that_are_closed_begin_with_nothing_and_may_go_on():
+    begun, go_on = [], Wakeup()
+
+    def handle(event):
+        begun.append(event.msg)
+        go_on.wait()
+
+    lanes = Lanes(handle)
+    for number in range(4):
+        lanes.put(Event("a", number))
+    eventually(lambda: begun)
+    assert lanes.close() == 3
+    assert lanes.reopen()
+    lanes.put(Event("a", 5))
+    turns()
+    assert begun == [0]  # which goes on
+    go_on.set()
+    eventually(lambda: begun == [0, 5])
 
 
 def test_coming_back_goes_on_until_it_works(caplog):

@@ -5,7 +5,7 @@ import time
 import pytest
 
 from gpyro import core
-from gpyro.event_receiver import Receiver, key_of, number_of
+from gpyro.event_receiver import Receiver, key_of, not_seen
 from gpyro.event_routes import Parcel
 from gpyro.topics import Limits, Loss, Policy
 from gpyro.values import serializer_by_name
@@ -42,8 +42,8 @@ def test_what_arrived_is_counted_and_more_is_asked_for():
     assert receiver.delivered == 1
     assert service.due == [receiver]
     items = receiver.backlog.take(9, 1000)
-    assert [number_of(item) for item in items] == [2, 4]
     assert isinstance(items[1], Loss)
+    assert (items[0].number, items[1].until) == (2, 4)
     receiver.arrived(items)
     assert receiver.delivered == 2
     assert service.due == [receiver]
@@ -59,3 +59,13 @@ def test_proxies_of_one_object_are_one_subscriber():
     assert key_of(core.getProxyForURI("PYRO://token:1/token")) != "token"
     with pytest.raises(TypeError, match="not int"):
         key_of(17)
+
+
+def test_what_was_seen_of_what_was_under_way_is_told_by_its_place():
+    parcels = [Parcel(serializer_by_name("msgpack"), "a", None, 0.0, number) for number in (4, 5, 5, 8, 7, 9)]
+    parcels[3] = Loss(8, "full")  # 7 waited for room meanwhile
+    assert not_seen(parcels, 3) == parcels
+    assert not_seen(parcels, 5) == parcels[3:]  # both copies
+    assert not_seen(parcels, 8) == parcels[4:]
+    assert not_seen(parcels, 7) == parcels[5:]
+    assert not_seen(parcels, 9) == []

@@ -5,11 +5,11 @@ No input, no output and no clock: the event server stands on this.
 
 from __future__ import annotations
 
-from .backlog import Backlog, Limits, Loss, Policy, Ticket
+from .backlog import Backlog, Limits, Loss, Policy, Ticket, limits_of
 from .index import TopicIndex
 from .ledger import Ledger
 from .patterns import Pattern, PatternError
-from .subjects import SubjectError, fold, subjects_of
+from .subjects import SubjectError, compared, fold, subjects_of
 
 __all__ = [
     "Backlog",
@@ -22,6 +22,8 @@ __all__ = [
     "SubjectError",
     "Ticket",
     "TopicIndex",
+    "compared",
     "fold",
+    "limits_of",
     "subjects_of",
 ]

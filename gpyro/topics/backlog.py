@@ -40,6 +40,20 @@ class Limits:
     size: int
 
 
+def limits_of(usual: Limits, policy: str, events: int | None, size: int | None) -> Limits:
+    """Limits as somebody asks for; what is empty or None is as usual. Raises ValueError: it is no policy, or number."""
+    for number in (events, size):
+        if number is not None and not (type(number) is int and number >= 0):
+            raise ValueError(f"how much may wait is a number that is not negative, or None: {number!r}")
+    if policy not in ("", *Policy):
+        raise ValueError(f"{policy!r} is no policy: {', '.join(Policy)} are")
+    return Limits(
+        Policy(policy) if policy else usual.policy,
+        usual.events if events is None else events,
+        usual.size if size is None else size,
+    )
+
+
 class Item(Protocol):
     """An event, as far as that counts here."""
 

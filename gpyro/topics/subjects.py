@@ -53,6 +53,11 @@ def fold(subject: str) -> str:
     if len(subject) > MAX_SUBJECT:
         text = subject[:_SHOWN]
         raise SubjectError(f"the subject {text!r}... has {len(subject)} characters; {MAX_SUBJECT} are allowed")
+    return compared(subject)
+
+
+def compared(subject: str) -> str:
+    """As `fold`, of any length."""
     folded = subject.lower()
     # `re` takes these two for letters of ASCII, where case does not count.
     return folded if folded.isascii() else folded.replace("\u017f", "s").replace("\u0131", "i")

@@ -1,0 +1,188 @@
+"""Publishers and subscribers whose connection, server or `event` fails them."""
+
+from __future__ import annotations
+
+import gevent
+import pytest
+
+from gpyro.errors import ProtocolError
+from gpyro.eventsvc import Publisher, SubjectError
+from tests.event_service import Recorder, came_back, cut, event_server, listening, rows
+from tests.naming import configured, environment
+from tests.support import eventually, turns
+
+
+@pytest.fixture(autouse=True)
+def _configuration(tmp_path):
+    with configured(environment(tmp_path, PYRO_ES_BLOCKTIME=0.2)):
+        yield
+
+
+def restart(starter):
+    port = starter.uri.port
+    starter.stop()
+    starter.begin(port=port, norange=1, useNameServer=0)
+
+
+# ---- what was missed
+
+
+def test_what_was_missed_twice_before_anybody_listens_is_added_up():
+    with event_server() as starter:
+        subscriber = Recorder(esURI=starter.uri)
+        subscriber.subscribe("a")
+        for missed in ((1, 2), (3,)):
+            cut(starter)
+            for msg in missed:
+                starter.server.publish("a", msg)
+            came_back(starter)
+            eventually(lambda last=missed[-1]: subscriber._pyro_seen == last)
+        starter.server.publish("a", 4)
+        with listening(subscriber):
+            eventually(lambda: subscriber.got == [3, 4])
+
+
+def test_what_was_published_before_it_subscribed_was_not_missed():
+    with event_server() as starter:
+        subscriber = Recorder(esURI=starter.uri)
+        with listening(subscriber, "a"):
+            for msg in range(5):
+                starter.server.publish("b", msg)
+            subscriber.subscribe("b")
+            subscriber.subscribeMatch("b.*")
+            cut(starter)
+            came_back(starter)
+            starter.server.publish("a", "last")
+            eventually(lambda: subscriber.got == ["last"])
+        for msg in range(5):
+            starter.server.publish(["c", "a"], msg)
+        subscriber.subscribe("c")
+        with listening(subscriber):
+            eventually(lambda: subscriber.got == ["last", 5])
+
+
+def test_what_had_been_taken_and_not_begun_with_at_abort_is_missed():
+    with event_server() as starter:
+        subscriber = Recorder(esURI=starter.uri)
+        subscriber.open.clear()
+        with listening(subscriber, ["a", "b"]):
+            for msg in range(4):
+                starter.server.publish("a", msg)
+            starter.server.publish("b", 4)
+            eventually(lambda: subscriber.busy == 2)
+        subscriber.open.set()
+        eventually(lambda: not subscriber.busy)
+        assert subscriber.got == [0, 4]
+        with listening(subscriber):
+            eventually(lambda: subscriber.got == [0, 4, 3])
+            assert subscriber.gaps[0].reason == "it did not listen any more"
+
+
+def test_both_copies_of_an_event_are_dealt_with_before_it_listens_no_more():
+    with event_server() as starter:
+        subscriber = Recorder(esURI=starter.uri)
+        subscriber.setThreading(0)
+
+        def event(event):
+            subscriber.got.append(event.msg)
+            if len(subscriber.got) == 1:
+                subscriber.abort()
+                eventually(lambda: not subscriber._pyro_listening)
+
+        subscriber.event = event
+        subscriber.subscribe("a")
+        subscriber.subscribeMatch("a")
+        listens = gevent.spawn(subscriber.listen)
+        starter.server.publish("a", 1)
+        starter.server.publish("a", 2)
+        listens.get(timeout=5)
+        eventually(lambda: subscriber.got == [1, 1])
+        with listening(subscriber):
+            eventually(lambda: subscriber.got[:3] == [1, 1, 2])  # missed: both copies of the second
+
+
+# ---- one after the other
+
+
+def test_after_coming_back_events_still_come_one_after_the_other():
+    with event_server() as starter:
+        subscriber = Recorder(esURI=starter.uri)
+        subscriber.setThreading(0)
+        subscriber.open.clear()
+        with listening(subscriber, "a"):
+            starter.server.publish("a", 1)
+            eventually(lambda: subscriber.busy)
+            cut(starter)
+            came_back(starter)
+            starter.server.publish("a", 2)
+            eventually(lambda: rows(starter)[0]["sent"])
+            turns(10)
+            assert subscriber.busy == 1
+            subscriber.open.set()
+            eventually(lambda: subscriber.got == [1, 2])
+
+
+# ---- changing subscriptions
+
+
+def test_unsubscribing_counts_for_every_spelling_also_after_coming_back():
+    with event_server() as starter:
+        subscriber = Recorder(esURI=starter.uri)
+        with listening(subscriber, ["A", "a", "b"], ["a"]):
+            subscriber.unsubscribe(["a", "a"])  # the subject, then the pattern
+            subscriber.unsubscribe("x" * 300)
+            cut(starter)
+            row = came_back(starter)
+            assert (row["subjects"], row["patterns"]) == (["b"], [])
+
+
+def test_subscribing_in_many_greenlets_at_once():
+    with event_server() as starter:
+        subscriber = Recorder(esURI=starter.uri)
+        with listening(subscriber, "a"):
+            gevent.joinall([gevent.spawn(subscriber.subscribe, f"s{number}") for number in range(10)], raise_error=True)
+            cut(starter)
+            assert len(came_back(starter)["subjects"]) == 11
+
+
+def test_subscribing_before_listening_to_a_server_that_was_restarted():
+    with event_server() as starter:
+        subscriber = Recorder(esURI=starter.uri)
+        subscriber.subscribe("a")
+        restart(starter)
+        subscriber.subscribe("b")
+        restart(starter)
+        subscriber.set_queue("oldest", 7)
+        with listening(subscriber):
+            row = came_back(starter)
+            assert (row["subjects"], row["policy"]) == (["a", "b"], "oldest")
+            starter.server.publish("b", 1)
+            eventually(lambda: subscriber.got == [None, 1])
+
+
+def test_what_is_wrong_is_refused_while_there_is_no_server_too():
+    with event_server() as starter:
+        port = starter.uri.port
+        subscriber = Recorder(esURI=starter.uri)
+        with listening(subscriber, "a"):
+            starter.stop()
+            with pytest.raises(ProtocolError):
+                Publisher(esURI=subscriber.getES().URI).publish("a", 1)
+            with pytest.raises(SubjectError, match="300 characters"):
+                subscriber.subscribe("x" * 300)
+            with pytest.raises(ValueError, match="is no policy"):
+                subscriber.set_queue("sometimes")
+            subscriber.subscribe("b")
+            starter.begin(port=port, norange=1, useNameServer=0)
+            assert came_back(starter)["subjects"] == ["a", "b"]
+
+
+def test_it_goes_on_trying_when_the_server_does_not_like_what_it_asks_for(caplog):
+    with event_server() as starter:
+        subscriber = Recorder(esURI=starter.uri)
+        with listening(subscriber, "a"):
+            subscriber._pyro_subjects["wrong"] = "x" * 300
+            cut(starter)
+            eventually(lambda: any("goes on trying: the subject" in r.getMessage() for r in caplog.records))
+            del subscriber._pyro_subjects["wrong"]
+            assert came_back(starter)["subjects"] == ["a"]
