@@ -161,7 +161,8 @@ class Link:
         """The event server, or the connection to it, is gone."""
         self._forget()
         subscriber = self.subscriber()
-        if not self._closed and subscriber is not None and subscriber._pyro_link is self:
+        over = self._closed or self.state.closed  # where its thread ends, the next `listen` attaches anew
+        if not over and subscriber is not None and subscriber._pyro_link is self:
             lost = not self._channel.usable
             self.state.run_in_hub(lambda: self.state.start(lambda first, second: come_back(self, lost)))
 

@@ -46,15 +46,30 @@ class Parcel:
 
     def __init__(self, serializer: Serializer, subject: str, message: Any, time: float, number: int) -> None:
         """Raises EventError: the message cannot travel."""
-        self._serializer = serializer
         try:
-            self.body = serializer.encode([subject, message, time, number], "event")
+            body = serializer.encode([subject, message, time, number], "event")
         except SerializationError as error:
-            text, path = (part.replace("event[1]", "msg", 1) for part in (str(error), error.path))
-            raise EventError(f"the event on {subject!r} cannot be given to others: {text}", path) from None
-        self.number = number
-        self.size = len(self.body)
+            raise _cannot_travel(subject, error, "event[1]") from None
+        self._set(serializer, body, number)
+
+    def _set(self, serializer: Serializer, body: bytes, number: int) -> None:
+        self._serializer, self.body = serializer, body
+        self.number, self.size = number, len(body)
         self._others: dict[Any, bytes] | None = None
+
+    @classmethod
+    def joined(cls, serializer: Serializer, subject: str, message: bytes, time: float, number: int) -> Parcel:
+        """One with a message that is encoded already; nothing of what it consists of is asked again.
+
+        Raises EventError: it is too large.
+        """
+        parcel = cls.__new__(cls)
+        try:
+            head, *tail = (serializer.encode(part) for part in (subject, time, number))
+            parcel._set(serializer, serializer.join((head, message, *tail)), number)
+        except SerializationError as error:
+            raise _cannot_travel(subject, error, "result") from None
+        return parcel
 
     def encoded(self, serializer: Serializer) -> bytes:
         """As it stands in the messages to a `Subscriber`."""
@@ -74,6 +89,19 @@ class Parcel:
         if found is None:
             found = self._others[key] = make()
         return found
+
+
+def encoded_message(serializer: Serializer, subject: str, message: Any) -> bytes:
+    """A message for `Parcel.joined`. Raises EventError: it cannot travel."""
+    try:
+        return serializer.encode(message, "msg")
+    except SerializationError as error:
+        raise _cannot_travel(subject, error, "msg") from None
+
+
+def _cannot_travel(subject: str, error: SerializationError, root: str) -> EventError:
+    text, path = (part.replace(root, "msg", 1) for part in (str(error), error.path))
+    return EventError(f"the event on {subject!r} cannot be given to others: {text}", path)
 
 
 class Recipient(Protocol):

@@ -12,7 +12,7 @@ from gevent.event import Event as Wakeup
 
 from gpyro.errors import PyroError
 from gpyro.event_receiver import Receiver, key_of, not_seen
-from gpyro.event_routes import CallRoute, ChannelRoute, Outlet, Parcel
+from gpyro.event_routes import CallRoute, ChannelRoute, Outlet, Parcel, encoded_message
 from gpyro.events import EventError
 from gpyro.exposure import expose
 from gpyro.guid import getGUID
@@ -110,12 +110,19 @@ class EventService(ObjBase):
         folded = [fold(name) for name in names]
         call = current_call()
         serializer = self._serializer if call is None else call.session.channel.serializer
-        parcels, now = self._parcels(serializer, names, message)
+        if not names:
+            return
+        # Of several, each is made when it is known that somebody gets it: they may be large.
+        encoded = encoded_message(serializer, names[0], message) if len(names) > 1 else None
+        parcel, now = self._first_parcel(serializer, max(names, key=len), message, encoded)
         waiting: list[tuple[Receiver, Ticket]] = []
         wakeup: Wakeup | None = None
-        for subject, name, parcel in zip(folded, names, parcels, strict=True):
+        for subject, name in zip(folded, names, strict=True):
             self._ledger.add(subject, name, now)
-            for receiver in self._index.find(subject):
+            receivers = self._index.find(subject)
+            if encoded is not None and receivers:
+                parcel = Parcel.joined(serializer, name, encoded, now, self._ledger.number)
+            for receiver in receivers:
                 if not receiver.backlog.put(parcel):
                     if receiver.backlog.limits.policy is Policy.DISCONNECT:
                         self._dismiss(receiver)
@@ -127,25 +134,24 @@ class EventService(ObjBase):
         if wakeup is not None:
             self._wait(waiting, wakeup)
 
-    def _parcels(self, serializer: Serializer, names: list[str], message: Any) -> tuple[list[Parcel], float]:
-        """The events of a message, with the next numbers, and their time. Raises EventError."""
+    def _first_parcel(
+        self, serializer: Serializer, name: str, message: Any, encoded: bytes | None
+    ) -> tuple[Parcel, float]:
+        """An event with the next number, and its time. Raises EventError."""
         while True:
             before, now = self._ledger.number, time.time()
-            parcels = [
-                self._parcel(serializer, name, message, now, before + place) for place, name in enumerate(names, 1)
-            ]
+            if encoded is None:
+                parcel = Parcel(serializer, name, message, now, before + 1)
+            else:
+                parcel = Parcel.joined(serializer, name, encoded, now, before + 1)
+            if parcel.size > self._max_event:
+                raise EventError(
+                    f"the event of {parcel.size:,} bytes on {name!r} is over the {self._max_event:,} that the event "
+                    "server takes (its PYRO_ES_MAXEVENT)",
+                    "msg",
+                )
             if self._ledger.number == before:  # else what a class does to be encoded has let others run
-                return parcels, now
-
-    def _parcel(self, serializer: Serializer, name: str, message: Any, now: float, number: int) -> Parcel:
-        parcel = Parcel(serializer, name, message, now, number)
-        if parcel.size > self._max_event:
-            raise EventError(
-                f"the event of {parcel.size:,} bytes on {name!r} is over the {self._max_event:,} that the event server "
-                "takes (its PYRO_ES_MAXEVENT)",
-                "msg",
-            )
-        return parcel
+                return parcel, now
 
     def _wait(self, waiting: list[tuple[Receiver, Ticket]], wakeup: Wakeup) -> None:
         """Wait until there is room for all that wait for it, or the time is over."""
@@ -257,10 +263,13 @@ class EventService(ObjBase):
             KeyError: it has no subscription.
         """
         limits = limits_of(self._limits, policy, events, size)
-        self._receivers[key_of(subscriber)].backlog.limits = limits
+        receiver = self._receivers.get(key_of(subscriber))
+        if receiver is None:
+            raise KeyError("it has no subscription")
+        receiver.backlog.limits = limits
 
     def _add(self, receiver: Receiver, subjects: dict[str, str], patterns: Collection[Pattern]) -> int | None:
-        """Subscribe it. Gives the number up to which it has all there is for it, if it is attached, and that is known."""
+        """Subscribe it. Gives the number of the last event if it is attached and has all up to that; else None."""
         if len(receiver.subjects) + len(receiver.patterns) + len(subjects) + len(patterns) > MAX_SUBSCRIPTIONS:
             raise SubjectError(f"a subscriber can have {MAX_SUBSCRIPTIONS:,} subjects and patterns; use a pattern")
         for subject, name in subjects.items():

@@ -122,6 +122,31 @@ def test_after_coming_back_events_still_come_one_after_the_other():
             eventually(lambda: subscriber.got == [1, 2])
 
 
+# ---- threads
+
+
+def test_the_thread_that_subscribed_may_end_before_another_one_listens():
+    from gevent import monkey
+
+    thread_class = monkey.get_original("threading", "Thread")
+    with event_server() as starter:
+        subscriber = Recorder(esURI=starter.uri)
+        subscriber.event = lambda event: subscriber.got.append(event.msg)
+        thread = thread_class(target=subscriber.subscribe, args=("a",))
+        thread.start()
+        eventually(lambda: not thread.is_alive())
+        eventually(lambda: not rows(starter))  # it had nobody to take its events
+        starter.server.publish("a", 1)
+        thread = thread_class(target=subscriber.listen)
+        thread.start()
+        came_back(starter)
+        starter.server.publish("a", 2)
+        eventually(lambda: subscriber.got == [1, 2])
+        assert subscriber.gaps[0].count == 1
+        subscriber.abort()
+        eventually(lambda: not thread.is_alive())
+
+
 # ---- changing subscriptions
 
 

@@ -10,8 +10,9 @@ from gevent.event import Event as Wakeup
 
 from gpyro import core, event_server
 from gpyro.errors import PyroError
+from gpyro.event_routes import Parcel
 from gpyro.event_server import EventService
-from gpyro.eventsvc import SubjectError, Subscriber
+from gpyro.eventsvc import EventError, SubjectError, Subscriber
 from gpyro.values import register_class
 from tests.naming import configured, environment
 from tests.support import eventually, serving, uri_of
@@ -82,6 +83,41 @@ def test_a_subscriber_has_no_more_than_so_many_subscriptions(monkeypatch):
         assert (row["subjects"], row["patterns"]) == (["a", "b", "c"], ["d"])
         del other
         gc.collect()
+
+
+class Counted:
+    """Counts how often it is encoded."""
+
+    count = 0
+
+
+def _counting(counted: Counted) -> int:
+    Counted.count += 1
+    return 1
+
+
+register_class(Counted, name="tests.Counted", to_state=_counting, from_state=lambda state: Counted())
+
+
+def test_a_message_on_many_subjects_is_encoded_once(monkeypatch):
+    service = EventService()
+    got, joined = [], []
+    monkeypatch.setattr(Parcel, "joined", lambda *arguments, make=Parcel.joined: joined.append(1) or make(*arguments))
+    with serving(service) as daemon:
+        proxy = core.getProxyForURI(uri_of(daemon, service))
+        proxy.subscribe(["s3", "s5"], lambda event: got.append((event.subject, type(event.msg), event.number)))
+        Counted.count = 0
+        service.publish([f"S{number}" for number in range(10)], Counted())
+        assert Counted.count == 1
+        eventually(lambda: got == [("S3", Counted, 4), ("S5", Counted, 6)])
+        assert len(joined) == 3  # one to see how large they are; and those that somebody gets
+        with pytest.raises(EventError, match="on 'a' cannot be given to others: msg"):
+            service.publish(["a", "b"], [lambda: None])
+        service._max_event = 100
+        with pytest.raises(EventError, match="PYRO_ES_MAXEVENT") as caught:
+            service.publish(["a", "b" * 100], 1)
+        assert caught.value.path == "msg"
+        assert service.info()["number"] == 10
 
 
 class Slow:
