@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import time
-from typing import Any, Protocol
+from collections.abc import Collection
+from typing import Any, Final, Protocol
+
+import gevent
 
 from gpyro.callbacks import RemoteFunction
 from gpyro.event_routes import Route
 from gpyro.proxy import DynamicProxy
 from gpyro.tls import Session
-from gpyro.topics import Backlog, Limits, Loss
+from gpyro.topics import Backlog, Limits, Loss, Pattern, TopicIndex, compared
+
+LOOKED_AT_TOGETHER: Final = 50
+"""Patterns that are looked at before others have their turn."""
 
 
 class Service(Protocol):
@@ -67,6 +73,33 @@ class Receiver:
         self.delivered = 0
         self.since = time.time()
 
+    def add(self, index: TopicIndex[Receiver], subjects: dict[str, str], patterns: Collection[Pattern]) -> None:
+        """Subscribe to these subjects (as compared, and as given) and patterns."""
+        for subject, name in subjects.items():
+            self.subjects[subject] = name
+            index.add(subject, self)
+        for pattern in patterns:
+            self.patterns[pattern.text] = None
+            index.add_pattern(pattern, self)
+
+    def remove(self, index: TopicIndex[Receiver], names: Collection[str]) -> None:
+        """Subscribe no more to these subjects, or else these patterns; unknown ones are ignored."""
+        for name in names:
+            subject = compared(name)
+            if self.subjects.pop(subject, None) is not None:
+                index.remove(subject, self)
+            elif name in self.patterns:
+                del self.patterns[name]
+                index.remove_pattern(name, self)
+
+    def clear(self, index: TopicIndex[Receiver]) -> None:
+        """Subscribe to nothing any more."""
+        for subject in self.subjects:
+            index.remove(subject, self)
+        for text in self.patterns:
+            index.remove_pattern(text, self)
+        self.subjects, self.patterns = {}, {}
+
     def arrived(self, items: list[Any]) -> None:
         """It has these; more may wait. In any greenlet of the server's thread."""
         for item in items:
@@ -122,3 +155,13 @@ def key_of(subscriber: Any) -> Any:
     if received is not None:
         return received.channel, received.id
     return (str(subscriber.URI),)  # type: ignore[union-attr]
+
+
+def patterns_of(texts: list[str]) -> list[Pattern]:
+    """The patterns of these texts; others have their turn in between. Raises PatternError."""
+    patterns = []
+    for number, text in enumerate(texts, 1):
+        patterns.append(Pattern(text))
+        if not number % LOOKED_AT_TOGETHER:
+            gevent.sleep(0)
+    return patterns

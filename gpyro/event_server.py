@@ -7,11 +7,11 @@ from collections import deque
 from collections.abc import Collection
 from typing import Any, Final
 
-import gevent
 from gevent.event import Event as Wakeup
 
 from gpyro.errors import PyroError
-from gpyro.event_receiver import Receiver, key_of, not_seen
+from gpyro.event_overview import Rows, subscriber_rows, topic_rows
+from gpyro.event_receiver import Receiver, key_of, not_seen, patterns_of
 from gpyro.event_routes import CallRoute, ChannelRoute, Outlet, Parcel, encoded_message
 from gpyro.events import EventError
 from gpyro.exposure import expose
@@ -31,7 +31,6 @@ from gpyro.topics import (
     SubjectError,
     Ticket,
     TopicIndex,
-    compared,
     fold,
     limits_of,
     subjects_of,
@@ -41,6 +40,10 @@ from gpyro.values import Serializer
 MAX_SUBSCRIPTIONS: Final = 10_000
 """Subjects and patterns that one subscriber may have."""
 
+MAX_SUBSCRIBERS: Final = 100_000
+MAX_TOGETHER: Final = 1_000_000
+"""Subscribers of one server, and subjects and patterns that they may have all together."""
+
 MAX_TOKEN: Final = 100
 """Characters in what a subscriber calls itself, and in the id of its inbox."""
 
@@ -49,11 +52,6 @@ MAX_DISMISSED: Final = 1_000
 
 TURN: Final = 0.005
 """Seconds that delivering may hold the loop before others have their turn."""
-
-LOOKED_AT_TOGETHER: Final = 50
-"""Patterns that are looked at before others have their turn."""
-
-_Rows = list[dict[str, Any]]
 
 
 @expose("publish", "subscribe", "subscribeMatch", "unsubscribe", "set_queue")
@@ -215,7 +213,7 @@ class EventService(ObjBase):
         """
         folded = {fold(name): name for name in subjects_of(subjects)}
         if folded:
-            return self._add(self._receiver_of(subscriber), folded, [])
+            return self._add(subscriber, folded, [])
         return None
 
     def subscribeMatch(self, subjectPatterns: object, subscriber: Any) -> int | None:
@@ -228,9 +226,9 @@ class EventService(ObjBase):
             PatternError: one is no regular expression, or could take too much time.
             TypeError: the subscriber is nothing that can be called.
         """
-        patterns = _patterns_of(subjects_of(subjectPatterns, "pattern"))
+        patterns = patterns_of(subjects_of(subjectPatterns, "pattern"))
         if patterns:
-            return self._add(self._receiver_of(subscriber), {}, patterns)
+            return self._add(subscriber, {}, patterns)
         return None
 
     def unsubscribe(self, subjects: object, subscriber: Any) -> None:
@@ -239,13 +237,7 @@ class EventService(ObjBase):
         receiver = self._receivers.get(key_of(subscriber))
         if receiver is None:
             return
-        for name in names:
-            subject = compared(name)
-            if receiver.subjects.pop(subject, None) is not None:
-                self._index.remove(subject, receiver)
-            elif name in receiver.patterns:
-                del receiver.patterns[name]
-                self._index.remove_pattern(name, receiver)
+        receiver.remove(self._index, names)
         if not receiver.subjects and not receiver.patterns and not isinstance(receiver.key, str):
             self._forget(receiver)
 
@@ -268,31 +260,40 @@ class EventService(ObjBase):
             raise KeyError("it has no subscription")
         receiver.backlog.limits = limits
 
-    def _add(self, receiver: Receiver, subjects: dict[str, str], patterns: Collection[Pattern]) -> int | None:
+    def _add(self, subscriber: Any, subjects: dict[str, str], patterns: Collection[Pattern]) -> int | None:
         """Subscribe it. Gives the number of the last event if it is attached and has all up to that; else None."""
-        if len(receiver.subjects) + len(receiver.patterns) + len(subjects) + len(patterns) > MAX_SUBSCRIPTIONS:
-            raise SubjectError(f"a subscriber can have {MAX_SUBSCRIPTIONS:,} subjects and patterns; use a pattern")
-        for subject, name in subjects.items():
-            receiver.subjects[subject] = name
-            self._index.add(subject, receiver)
-        for pattern in patterns:
-            receiver.patterns[pattern.text] = None
-            self._index.add_pattern(pattern, receiver)
-        has_all = isinstance(receiver.key, str) and receiver.backlog.empty and receiver.in_flight is None
-        return self._ledger.number if has_all else None
-
-    def _receiver_of(self, subscriber: Any) -> Receiver:
-        """The receiver for what was passed as a subscriber, made if need be."""
         self._check_open()
         key = key_of(subscriber)
-        known = self._receivers.get(key)
-        if known is not None:
-            return known
+        receiver = self._receivers.get(key)
+        self._check_room(key, subjects, patterns, receiver)
+        if receiver is None:
+            receiver = self._new_receiver(key, subscriber)
+        receiver.add(self._index, subjects, patterns)
+        has_all = isinstance(key, str) and receiver.backlog.empty and receiver.in_flight is None
+        return self._ledger.number if has_all else None
+
+    def _check_room(
+        self, key: Any, subjects: dict[str, str], patterns: Collection[Pattern], there: Receiver | None
+    ) -> None:
+        """Raises PyroError, SubjectError or PatternError: that would be too much, with what is `there`."""
+        if key not in self._receivers and len(self._receivers) >= MAX_SUBSCRIBERS:
+            raise PyroError(f"the event server has {MAX_SUBSCRIBERS:,} subscribers, and takes no more")
+        wished, texts = set(subjects), {pattern.text for pattern in patterns}
+        if there is not None:
+            wished.update(there.subjects)
+            texts.update(there.patterns)
+        if len(wished) + len(texts) > MAX_SUBSCRIPTIONS:
+            raise SubjectError(f"a subscriber can have {MAX_SUBSCRIPTIONS:,} subjects and patterns; use a pattern")
+        if self._index.subscriptions + len(subjects) + len(patterns) > MAX_TOGETHER:
+            raise PyroError(f"the event server has {MAX_TOGETHER:,} subscriptions, and takes no more")
+        self._index.check_work(patterns)
+
+    def _new_receiver(self, key: Any, subscriber: Any) -> Receiver:
+        """The receiver for what was passed as a subscriber."""
         if isinstance(key, str):
             raise KeyError("no such subscriber is attached")
-        receiver = Receiver(self, key, str(subscriber._remote.uri), self._limits)
+        receiver = self._receivers[key] = Receiver(self, key, str(subscriber._remote.uri), self._limits)
         receiver.route = CallRoute(self._here(), subscriber._remote)
-        self._receivers[key] = receiver
         if getattr(subscriber._remote, "received", None) is not None:
             self._follow_session(receiver)
         return receiver
@@ -362,6 +363,7 @@ class EventService(ObjBase):
             raise PyroError("only a client can attach, with a token and the id of an inbox")
         folded, looked_at, limits = self._wishes(subjects, patterns, queue)
         self._check_open()
+        self._check_room(token, folded, looked_at, None)
         route = ChannelRoute(call.session.channel, inbox, self._outlet)
         receiver = self._receivers.get(token)
         why = self._dismissed.pop(token, "")
@@ -376,8 +378,8 @@ class EventService(ObjBase):
             receiver.backlog.put_back(not_seen(flight or [], seen))
             position, missed = seen, 0
         receiver.route, receiver.backlog.limits = route, limits
-        self._clear_subscriptions(receiver)
-        self._add(receiver, folded, looked_at)
+        receiver.clear(self._index)
+        receiver.add(self._index, folded, looked_at)
         self._follow_session(receiver)
         if missed is None:
             missed, why = self._missed(receiver, identity, seen, why)
@@ -389,9 +391,7 @@ class EventService(ObjBase):
     ) -> tuple[dict[str, str], list[Pattern], Limits]:
         """What somebody who attaches asks for. Raises as `attach`."""
         folded = {fold(name): name for name in subjects_of(subjects, most=MAX_SUBSCRIPTIONS)}
-        looked_at = _patterns_of(subjects_of(patterns, "pattern", MAX_SUBSCRIPTIONS))
-        if len(folded) + len(looked_at) > MAX_SUBSCRIPTIONS:
-            raise SubjectError(f"a subscriber can have {MAX_SUBSCRIPTIONS:,} subjects and patterns; use a pattern")
+        looked_at = patterns_of(subjects_of(patterns, "pattern", MAX_SUBSCRIPTIONS))
         if not queue:
             return folded, looked_at, self._limits
         if not (isinstance(queue, list | tuple) and len(queue) == 3):
@@ -436,20 +436,13 @@ class EventService(ObjBase):
             return
         del self._receivers[receiver.key]
         self._leave_session(receiver)
-        self._clear_subscriptions(receiver)
+        receiver.clear(self._index)
         route, receiver.route = receiver.route, None
         receiver.in_flight = None
         receiver.backlog.clear()
         if route is not None:
             # Not in the middle of what is being published, or delivered.
             self._here().run_in_hub(route.close)
-
-    def _clear_subscriptions(self, receiver: Receiver) -> None:
-        for subject in receiver.subjects:
-            self._index.remove(subject, receiver)
-        for text in receiver.patterns:
-            self._index.remove_pattern(text, receiver)
-        receiver.subjects, receiver.patterns = {}, {}
 
     def let_go(self) -> None:
         """End all subscriptions, so that those who publish wait no more: the server is about to stop."""
@@ -463,38 +456,22 @@ class EventService(ObjBase):
 
     # Looking on
 
-    def topics(self) -> _Rows:
+    def topics(self) -> Rows:
         """The subjects that something was published on or that somebody subscribed to.
 
         Each with ``subject``, ``published`` (how many events), ``last`` (when, as `time.time`, or None) and
         ``subscribers``, who get its events now.
         """
-        subscribed = {subject: name for one in self._receivers.values() for subject, name in one.subjects.items()}
-        rows = []
-        for subject in sorted({*self._ledger.topics, *subscribed}):
-            published, last, name = self._ledger.topics.get(subject) or (0, None, subscribed.get(subject))
-            number = len(set(self._index.find(subject)))
-            rows.append({"subject": name, "published": published, "last": last, "subscribers": number})
-        return rows
+        return topic_rows(self._ledger, self._index, self._receivers.values())
 
-    def subscribers(self) -> _Rows:
+    def subscribers(self) -> Rows:
         """The subscribers, in the order they came.
 
         Each with ``name``, ``address``, ``subjects``, ``patterns``, ``waiting`` and ``bytes`` (what is in its queue),
         ``sent`` (events on their way), ``delivered``, ``lost``, ``policy`` and ``since``.
         """
-        return [receiver.row() for receiver in self._receivers.values()]
+        return subscriber_rows(self._receivers.values())
 
     def info(self) -> dict[str, Any]:
         """``identity``, another one after each start; ``number`` of the last event; ``since`` when it runs."""
         return {"identity": self._identity, "number": self._ledger.number, "since": self._since}
-
-
-def _patterns_of(texts: list[str]) -> list[Pattern]:
-    """The patterns of these texts; others have their turn in between. Raises PatternError."""
-    patterns = []
-    for number, text in enumerate(texts, 1):
-        patterns.append(Pattern(text))
-        if not number % LOOKED_AT_TOGETHER:
-            gevent.sleep(0)
-    return patterns

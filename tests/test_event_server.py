@@ -85,6 +85,46 @@ def test_a_subscriber_has_no_more_than_so_many_subscriptions(monkeypatch):
         gc.collect()
 
 
+def test_what_is_there_already_does_not_count_again(monkeypatch):
+    monkeypatch.setattr(event_server, "MAX_SUBSCRIPTIONS", 3)
+    service = EventService()
+    with serving(service) as daemon:
+        proxy = core.getProxyForURI(uri_of(daemon, service))
+        function = lambda event: None  # noqa: E731
+        for _ in range(2):
+            proxy.subscribe(["a", "b"], function)
+            proxy.subscribeMatch("c", function)
+        with pytest.raises(SubjectError):
+            proxy.subscribe("d", function)
+
+
+def test_a_server_takes_only_so_many_subscribers_and_subscriptions(monkeypatch):
+    monkeypatch.setattr(event_server, "MAX_SUBSCRIBERS", 2)
+    monkeypatch.setattr(event_server, "MAX_TOGETHER", 5)
+    service = EventService()
+    with serving(service) as daemon:
+        proxy = core.getProxyForURI(uri_of(daemon, service))
+        functions = [lambda event, number=number: number for number in range(3)]
+        with pytest.raises(PyroError, match="has 5 subscriptions, and takes no more"):
+            proxy.subscribe(list("abcdef"), functions[0])
+        assert service.subscribers() == []  # nothing is left of what was refused
+        assert not service._of_session
+        subscriber = Subscriber(esURI=proxy.URI)
+        with pytest.raises(PyroError, match="has 5 subscriptions"):
+            subscriber.subscribe(list("abcdef"))
+        subscriber.subscribe("a")
+        proxy.subscribe("a", functions[0])
+        with pytest.raises(PyroError, match="has 2 subscribers, and takes no more"):
+            proxy.subscribe("a", functions[1])
+        with pytest.raises(PyroError, match="has 2 subscribers"):
+            Subscriber(esURI=proxy.URI).subscribe("a")
+        proxy.unsubscribe("a", functions[0])
+        proxy.subscribe("b", functions[1])
+        proxy._release()
+        del subscriber
+        gc.collect()
+
+
 class Counted:
     """Counts how often it is encoded."""
 

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Final, Generic, TypeVar
 
-from .patterns import Pattern
+from .patterns import Pattern, PatternError
 
 R = TypeVar("R")
 
@@ -21,6 +21,13 @@ MAX_REMEMBERED: Final = 10_000
 
 MAX_NEW: Final = 10_000
 """Patterns that came since; with more, the remembered subjects are forgotten."""
+
+
+MAX_WORK_TOGETHER: Final = 200_000_000
+"""Steps that the dear ones of all patterns may take with a new subject: some two seconds, if somebody means harm."""
+
+_CHEAP: Final = 10_000
+"""Steps of a pattern that does not count in that."""
 
 
 class _Subscribed(Generic[R]):
@@ -44,7 +51,11 @@ class _Remembered(Generic[R]):
 
 
 class TopicIndex(Generic[R]):
-    """Subscriptions of receivers, which are any hashable objects. Subjects are folded ones."""
+    """Subscriptions of receivers, which are any hashable objects. Subjects are folded ones.
+
+    Attributes:
+        subscriptions: how many there are.
+    """
 
     def __init__(self) -> None:
         self._exact: dict[str, dict[R, None]] = {}
@@ -53,6 +64,8 @@ class TopicIndex(Generic[R]):
         self._lengths: Counter[int] = Counter()
         self._remembered: dict[str, _Remembered[R]] = {}
         self._came: list[_Subscribed[R]] = []
+        self._work = 0
+        self.subscriptions = 0
 
     def __len__(self) -> int:
         """How many subjects and patterns are subscribed to."""
@@ -60,15 +73,29 @@ class TopicIndex(Generic[R]):
 
     def add(self, subject: str, receiver: R) -> None:
         """Subscribe to a subject; nothing if that is so already."""
-        self._exact.setdefault(subject, {})[receiver] = None
+        receivers = self._exact.setdefault(subject, {})
+        self.subscriptions += receiver not in receivers
+        receivers[receiver] = None
 
     def remove(self, subject: str, receiver: R) -> None:
         """End a subscription, if there is one."""
         receivers = self._exact.get(subject)
         if receivers is not None:
+            self.subscriptions -= receiver in receivers
             receivers.pop(receiver, None)
             if not receivers:
                 del self._exact[subject]
+
+    def check_work(self, patterns: Iterable[Pattern]) -> None:
+        """Raise PatternError if all patterns would take too much time with these."""
+        work = self._work
+        for pattern in {pattern.text: pattern for pattern in patterns}.values():
+            if pattern.work > _CHEAP and pattern.text not in self._patterns:
+                work += pattern.work
+                if work > MAX_WORK_TOGETHER:
+                    raise PatternError(
+                        pattern.text, "would take too much time, with those that others have; simpler ones are taken"
+                    )
 
     def add_pattern(self, pattern: Pattern, receiver: R) -> None:
         """Subscribe to a pattern; nothing if that is so already."""
@@ -77,9 +104,12 @@ class TopicIndex(Generic[R]):
             there = self._patterns[pattern.text] = _Subscribed(pattern)
             self._by_prefix.setdefault(pattern.prefix, {})[there] = None
             self._lengths[len(pattern.prefix)] += 1
+            if pattern.work > _CHEAP:
+                self._work += pattern.work
             if len(self._came) >= MAX_NEW:
                 self._forget()
             self._came.append(there)
+        self.subscriptions += receiver not in there.receivers
         there.receivers[receiver] = None
 
     def remove_pattern(self, text: str, receiver: R) -> None:
@@ -87,10 +117,13 @@ class TopicIndex(Generic[R]):
         there = self._patterns.get(text)
         if there is None:
             return
+        self.subscriptions -= receiver in there.receivers
         there.receivers.pop(receiver, None)
         if there.receivers:
             return
         del self._patterns[text]
+        if there.pattern.work > _CHEAP:
+            self._work -= there.pattern.work
         prefix = there.pattern.prefix
         self._lengths -= Counter((len(prefix),))
         alike = self._by_prefix[prefix]

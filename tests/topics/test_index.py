@@ -6,7 +6,7 @@ import pytest
 
 from gpyro.topics import index
 from gpyro.topics.index import TopicIndex
-from gpyro.topics.patterns import Pattern
+from gpyro.topics.patterns import Pattern, PatternError
 
 
 def test_exact_ones_come_first_then_patterns():
@@ -97,3 +97,35 @@ def test_patterns_that_do_not_match_are_not_looked_at():
     topics.add_pattern(Counting("stock1.*"), 3000)
     assert topics.find("stock017.7") == [1000, 17, 2000]
     assert looked_at[2:] == ["stock0.*"]
+
+
+def test_subscriptions_are_counted():
+    topics: TopicIndex[int] = TopicIndex()
+    for receiver in (1, 1, 2):
+        topics.add("a", receiver)
+        topics.add_pattern(Pattern("b.*"), receiver)
+    assert topics.subscriptions == 4
+    for receiver in (1, 1, 3):
+        topics.remove("a", receiver)
+        topics.remove_pattern("b.*", receiver)
+    assert topics.subscriptions == 2
+
+
+def test_dear_patterns_are_taken_only_so_far(monkeypatch):
+    dear = [Pattern(f".*{letter}.*{letter}" + letter) for letter in "abc"]
+    monkeypatch.setattr(index, "MAX_WORK_TOGETHER", 2 * dear[0].work)
+    topics: TopicIndex[int] = TopicIndex()
+    topics.check_work(dear[:2])
+    with pytest.raises(PatternError, match="with those that others have"):
+        topics.check_work(dear)
+    for pattern in dear[:2]:
+        topics.add_pattern(pattern, 1)
+        topics.add_pattern(pattern, 2)
+    topics.check_work([*dear[:2], Pattern("cheap.*")])
+    with pytest.raises(PatternError):
+        topics.check_work(dear[2:])
+    topics.remove_pattern(dear[0].text, 1)
+    with pytest.raises(PatternError):
+        topics.check_work(dear[2:])
+    topics.remove_pattern(dear[0].text, 2)
+    topics.check_work(dear[2:])

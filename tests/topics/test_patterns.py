@@ -31,6 +31,9 @@ from gpyro.topics.subjects import MAX_SUBJECT, fold
         ("[^.]+\\.x$", "", "ab.x", "a.b.x"),
         ("k[a-s]*t", "k", "\u212ast", "kz"),
         ("(?s)a.b", "a", "a\nb", "ab"),
+        ("(.*)foo(.*)bar(.*)x", "", "a foo bar x", "bar foo x"),
+        (".*price.*[0-9]+$", "", "the price is 17", "17 is the price"),
+        (".*stocks.*price.*tin.*", "", "my stocks: price of tin", "tin"),
     ],
 )
 def test_patterns_that_are_taken(text, prefix, matching, other):
@@ -57,6 +60,10 @@ def test_patterns_that_are_taken(text, prefix, matching, other):
         ("a?" * 25 + "a" * 25, "more than 3 places"),
         (".*a.*a.*a.*b", "more than 3 places"),
         ("(.a|ab)(.a|ab)(.a|ab)(.a|ab)c", "more than 3 places"),
+        (".*.*.*(a|bb)+c", "what comes late in it"),
+        (".*.*.*" + "a" * 60 + "b", "what comes late in it"),
+        ("\\w*\\w*\\w*\\w+!", "what comes late in it"),
+        ("(aa){0,255}\\w{0,255}(?>a|ab)*?(?>a|ab)+c", "what comes late in it"),
         ("(.)\\1", "references to groups"),
         ("(?P<n>a)(?P=n)", "references to groups"),
         ("(a)?(?(1)b|c)", "references to groups"),
@@ -119,3 +126,20 @@ def test_what_is_taken_is_quick_and_what_it_begins_with_is_so():
             assert not matches or subject.startswith(pattern.prefix), text
             assert matches == (re.match(text, subject, re.IGNORECASE) is not None)
     assert taken > 500
+
+
+@pytest.mark.parametrize(
+    ("easier", "harder"),
+    [
+        ("stocks.*", "stock.*s"),
+        (".*a.*b", ".*a.*b.*c"),
+        ("[a-z]+\\.", "[a-z]+a"),
+        (".*a.*abc", ".*a.*aaa"),
+        (".*a.*b", ".*a.*?b"),
+        (".*a?b", ".*.*b"),
+        (".*a+b", ".*(aa)+b"),
+        (".*abc.*d", ".*aaa.*d"),
+    ],
+)
+def test_what_can_go_more_ways_is_more_work(easier, harder):
+    assert 0 < Pattern(easier).work < Pattern(harder).work
