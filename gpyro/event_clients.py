@@ -280,7 +280,8 @@ class Subscriber(CallbackObjBase):
                     count, self._pyro_seen, why = item
                     self._pyro_guarded(self.missed, Gap(count, why))
                     continue
-                number = self._pyro_seen = item[3]
+                if item[3] != number:  # else there may be another link by now, that has seen more
+                    number = self._pyro_seen = item[3]
                 if lanes is not None:
                     lanes.put(Event(*item))
                 else:

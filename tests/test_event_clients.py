@@ -101,6 +101,26 @@ def test_both_copies_of_an_event_are_dealt_with_before_it_listens_no_more():
             eventually(lambda: subscriber.got[:3] == [1, 1, 2])  # missed: both copies of the second
 
 
+def test_what_was_missed_between_two_copies_of_an_event_counts_once():
+    with event_server() as starter:
+        subscriber = Recorder(esURI=starter.uri)
+        subscriber.setThreading(0)
+        subscriber.open.clear()
+        with listening(subscriber, "a", ["a"]):
+            starter.server.publish("a", 1)
+            eventually(lambda: subscriber.busy)
+            cut(starter)
+            starter.server.publish("a", 2)
+            came_back(starter)
+            eventually(lambda: subscriber._pyro_gap)
+            subscriber.open.set()
+            eventually(lambda: subscriber.got == [1, 1, 2])
+            cut(starter)
+            came_back(starter)
+            starter.server.publish("a", 3)
+            eventually(lambda: subscriber.got == [1, 1, 2, 3, 3])
+
+
 # ---- one after the other
 
 

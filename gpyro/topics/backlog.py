@@ -106,6 +106,9 @@ class Ticket:
             self._wake()
 
 
+MAX_COPIES = 8
+"""Copies of an event beyond what may wait, so that they stay together."""
+
 FULL = "the subscriber was too slow, and its queue full"
 
 
@@ -146,9 +149,10 @@ class Backlog:
     def put(self, item: Item) -> bool:
         """Let an event wait, by whatever the policy says.
 
-        False if it is full, and the policy one that the caller has to carry out.
+        False if it is full, and the policy one that the caller has to carry out. Copies of an event stay together: who
+        comes back names the last one that was seen, and does not say which copy.
         """
-        if self._tickets or not self.has_room(item.size):
+        if (self._tickets or not self.has_room(item.size)) and not self._is_copy(item):
             policy = self.limits.policy
             if policy is Policy.DISCONNECT or (policy is Policy.BLOCK and not self.stalled):
                 return False
@@ -159,6 +163,13 @@ class Backlog:
                 self._lose_oldest()
         self._append(item)
         return True
+
+    def _is_copy(self, item: Item) -> bool:
+        """Whether it is another copy of the last one, and they are not too many."""
+        events, most = self.limits.events, self.limits.size
+        if not self._items or self._items[-1] is not item:
+            return False
+        return not (events and self.count >= events + MAX_COPIES) and not (most and self.size + item.size > 2 * most)
 
     def _append(self, item: Item) -> None:
         if self._items is None:
@@ -189,13 +200,21 @@ class Backlog:
                 before.count += oldest.count
                 before.until = max(before.until, oldest.until)
             return
-        self.count -= 1
-        self.size -= oldest.size
-        self.lost += 1
+        copies = 1
+        while self._is_next(oldest):
+            self._items.popleft()
+            copies += 1
+        self.count -= copies
+        self.size -= copies * oldest.size
+        self.lost += copies
         if before is None:
-            self._before = Loss(oldest.number, FULL)
-        else:
+            before = self._before = Loss(oldest.number, FULL)
+            copies -= 1
+        for _ in range(copies):
             before.add(oldest.number)
+
+    def _is_next(self, item: Item) -> bool:
+        return bool(self._items) and self._items[0] is item  # type: ignore[index]
 
     def wait(self, item: Item, wake: Callable[[], object]) -> Ticket:
         """Let an event wait for room, behind those that do so already; `wake` is called when it has it."""
@@ -258,7 +277,7 @@ class Backlog:
 
     def _admit(self, tickets: deque[Ticket]) -> None:
         """Let in who waits for room, as far as there is some."""
-        while tickets and self.has_room(tickets[0].item.size):
+        while tickets and (self.has_room(tickets[0].item.size) or self._is_copy(tickets[0].item)):
             ticket = tickets.popleft()
             self._append(ticket.item)
             ticket.settle()

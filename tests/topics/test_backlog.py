@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from gpyro.topics.backlog import FULL, Backlog, Limits, Loss, Policy
+from gpyro.topics.backlog import FULL, MAX_COPIES, Backlog, Limits, Loss, Policy
 
 
 @dataclass(frozen=True)
@@ -194,3 +194,45 @@ def test_each_event_is_told_or_counted_and_in_its_place(seed):
         take(1000)
     assert arrived + counted == number
     assert counted == waiting.lost
+
+
+@pytest.mark.parametrize(
+    ("policy", "expected"),
+    [
+        ("oldest", [(2, 1), 2, 3, 3]),
+        ("newest", [1, 1, 2, (2, 3)]),
+        ("block", [1, 1, 2]),
+    ],
+)
+def test_copies_of_an_event_stay_together(policy, expected):
+    waiting = backlog(policy)
+    one, three = Item(1), Item(3)
+    taken = [waiting.put(item) for item in (one, one, Item(2), three, three)]
+    assert all(taken) == (policy != "block")
+    assert all_of(waiting) == expected
+
+
+def test_the_last_that_fits_brings_its_copies_along_as_long_as_they_are_not_many():
+    waiting = backlog("newest")
+    many = Item(3)
+    for item in (Item(1), Item(2), *[many] * 20):
+        waiting.put(item)
+    assert all_of(waiting) == [1, 2, *[3] * (MAX_COPIES + 1), (19 - MAX_COPIES, 3)]
+    waiting = backlog("newest", 0, 30)
+    for item in (Item(1), Item(2), *[many] * 20):
+        waiting.put(item)
+    assert all_of(waiting) == [1, 2, *[3] * 4, (16, 3)]
+
+
+def test_copies_that_wait_for_room_get_it_together():
+    waiting = backlog("block", 1)
+    one, two = Item(1), Item(2)
+    assert waiting.put(one)
+    assert waiting.put(one)
+    tickets = []
+    for _ in range(2):
+        assert not waiting.put(two)
+        tickets.append(waiting.wait(two, lambda: None))
+    assert told(waiting.take(1, 1)) == [1, 1]
+    assert all(ticket.settled for ticket in tickets)
+    assert all_of(waiting) == [2, 2]
