@@ -170,7 +170,7 @@ class Subscriber(CallbackObjBase):
         Args:
             policy: ``block`` (publishers wait, for a time that is bounded), ``oldest`` or ``newest`` (that event is
                 lost) or ``disconnect`` (all that waits is lost); empty for what the event server is configured for.
-            events: how many events; 0 for any number, None for what the event server is configured for.
+            events: how many events; 0 for as many as are granted, None for what the event server is configured for.
             size: bytes of them, likewise.
 
         Raises:

@@ -247,7 +247,7 @@ class EventService(ObjBase):
         Args:
             subscriber: one that has subscribed.
             policy: ``block``, ``oldest``, ``newest`` or ``disconnect``; empty for what the configuration says.
-            events: events that may wait; 0 for any number, None for what the configuration says.
+            events: events that may wait; 0 for as many as are granted, None for what the configuration says.
             size: bytes of them, likewise.
 
         Raises:

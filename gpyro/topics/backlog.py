@@ -41,7 +41,11 @@ class Limits:
 
 
 def limits_of(usual: Limits, policy: str, events: int | None, size: int | None) -> Limits:
-    """Limits as somebody asks for; what is empty or None is as usual. Raises ValueError: it is no policy, or number."""
+    """Limits as somebody asks for, up to `MAX_ASKED` times the usual; what is empty or None is as usual.
+
+    Raises:
+        ValueError: it is no policy, or no number.
+    """
     for number in (events, size):
         if number is not None and not (type(number) is int and number >= 0):
             raise ValueError(f"how much may wait is a number that is not negative, or None: {number!r}")
@@ -49,9 +53,14 @@ def limits_of(usual: Limits, policy: str, events: int | None, size: int | None) 
         raise ValueError(f"{policy!r} is no policy: {', '.join(Policy)} are")
     return Limits(
         Policy(policy) if policy else usual.policy,
-        usual.events if events is None else events,
-        usual.size if size is None else size,
+        usual.events if events is None else _granted(events, usual.events),
+        usual.size if size is None else _granted(size, usual.size),
     )
+
+
+def _granted(asked: int, usual: int) -> int:
+    """Of what the server keeps in its memory, who asks gets only so much; 0 is for any number."""
+    return min(asked or MAX_ASKED * usual, MAX_ASKED * usual) if usual else asked
 
 
 class Item(Protocol):
@@ -108,6 +117,9 @@ class Ticket:
 
 MAX_COPIES = 8
 """Copies of an event beyond what may wait, so that they stay together."""
+
+MAX_ASKED = 16
+"""Times the usual limits that somebody may have who asks for it."""
 
 FULL = "the subscriber was too slow, and its queue full"
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from gpyro.topics.backlog import FULL, MAX_COPIES, Backlog, Limits, Loss, Policy
+from gpyro.topics.backlog import FULL, MAX_COPIES, Backlog, Limits, Loss, Policy, limits_of
 
 
 @dataclass(frozen=True)
@@ -236,3 +236,18 @@ def test_copies_that_wait_for_room_get_it_together():
     assert told(waiting.take(1, 1)) == [1, 1]
     assert all(ticket.settled for ticket in tickets)
     assert all_of(waiting) == [2, 2]
+
+
+@pytest.mark.parametrize(
+    ("asked", "granted"),
+    [
+        (("", None, None), ("block", 10, 100)),
+        (("oldest", 5, 7), ("oldest", 5, 7)),
+        (("newest", 160, 1601), ("newest", 160, 1600)),
+        (("disconnect", 0, 0), ("disconnect", 160, 1600)),
+    ],
+)
+def test_who_asks_for_much_gets_some_of_it(asked, granted):
+    policy, events, size = granted
+    assert limits_of(Limits(Policy.BLOCK, 10, 100), *asked) == Limits(Policy(policy), events, size)
+    assert limits_of(Limits(Policy.BLOCK, 0, 0), "", 7, 0) == Limits(Policy.BLOCK, 7, 0)
