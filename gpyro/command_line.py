@@ -1,4 +1,4 @@
-"""What the command line tools have in common: options, errors, exit codes, the signals that end them.
+"""What the command line tools have in common: options, errors, exit codes, the signals that end them, running servers.
 
 The help text of a tool is the definition of its options (docopt). An exit code of 2 is for options that cannot be
 used, 1 for everything else that went wrong, and each is told in one line.
@@ -22,6 +22,7 @@ from gpyro.auth import Identification
 from gpyro.constants import VERSION
 from gpyro.errors import PyroError, URIError
 from gpyro.net.hub import hub_state
+from gpyro.service_starter import ServiceStarter, say
 
 Options = dict[str, Any]
 
@@ -247,3 +248,30 @@ def ended_by_signals(stop: Callable[[int], bool]) -> Iterator[list[int]]:
         inside = False
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+# ---- servers
+
+
+def serve(starter: ServiceStarter, arguments: dict[str, Any]) -> int:
+    """Run a server until a client, SIGTERM or Ctrl-C ends it; the exit code.
+
+    Args:
+        starter: the server's.
+        arguments: of its `start`, which also tells what is raised.
+    """
+
+    def stop(number: int) -> bool:
+        if number == signal.SIGINT:
+            say("Shutting down on user break signal.")
+        if starter.serving:
+            starter.shutdown()
+        return starter.serving
+
+    with ended_by_signals(stop) as came:
+        try:
+            starter.start(**arguments)
+        except KeyboardInterrupt:
+            if not came:
+                raise
+    return 128 + signal.SIGINT if signal.SIGINT in came else 0

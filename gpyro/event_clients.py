@@ -255,6 +255,12 @@ class Subscriber(CallbackObjBase):
             if self._pyro_gap is not None:
                 link.state.run_in_hub(lambda: link.state.start(lambda first, second: self._pyro_take(link, [])))
 
+    def _pyro_lost(self, error: Exception) -> None:
+        log.warning("%r has lost the event server, and goes on trying: %s", self, error)
+
+    def _pyro_back(self) -> None:
+        log.info("%r has the event server again", self)
+
     def _pyro_take(self, link: Link, items: list[Any]) -> None:
         """Events came. In a worker, which the event server waits for."""
         while not (self._pyro_listening and link.gate.is_set()):

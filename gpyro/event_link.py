@@ -17,7 +17,6 @@ from gpyro.events import Event
 from gpyro.guid import getGUID
 from gpyro.locator import NameServerLocator
 from gpyro.locks import RLock
-from gpyro.logs import log
 from gpyro.net.hub import HubState, hub_state
 from gpyro.proxy import DynamicProxy
 from gpyro.pyrouri import PyroURI
@@ -49,6 +48,12 @@ class Attached(Protocol):
 
     def _pyro_take(self, link: Link, items: list[Any]) -> None:
         """Events came."""
+
+    def _pyro_lost(self, error: Exception) -> None:
+        """The event server cannot be reached, and is tried again and again."""
+
+    def _pyro_back(self) -> None:
+        """It was reached after that."""
 
 
 class EventServer:
@@ -133,14 +138,15 @@ class Link:
         """Tell the event server; gives what `EventService.attach` does, without the session. Raises as calls do."""
         token, *rest = arguments
         remote = self._proxy._remote
-        session = remote.connect(None)
+        until, _ = remote.handed_on()
+        session = remote.connect(until)
         channel = self._channel = session.channel
         acceptor: Any = channel.acceptor
         acceptor.add(self._inbox, None, Inbox(self))
         try:
             # On this very channel, so not by the proxy, which may take another.
             body = channel.serializer.encode_call("attach", (token, self._inbox, *rest), {})
-            answer = channel.request(Kind.CALL, session.id, body)
+            answer = channel.request(Kind.CALL, session.id, body, 0, until)
             if answer[0] != Kind.RESULT:
                 raise remote.failure(channel.serializer, answer)
             session_id, identity, position, missed, why = channel.serializer.decode(answer[4])
@@ -200,11 +206,11 @@ def come_back(link: Link, at_once: bool) -> None:
             with deadline(ATTACH_TIME):
                 subscriber._pyro_attach(link)
             if told:
-                log.info("%r has the event server again", subscriber)
+                subscriber._pyro_back()
             return
         except Exception as error:  # also one of what it asks for, which another event server may take
             if not told:
-                log.warning("%r has lost the event server, and goes on trying: %s", subscriber, error)
+                subscriber._pyro_lost(error)
             told = True
         del subscriber
         gevent.sleep(pause)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection
+from itertools import count, islice
 from typing import Any, Final, Protocol
 
 import gevent
@@ -16,6 +17,11 @@ from gpyro.topics import Backlog, Limits, Loss, Pattern, TopicIndex, compared
 
 LOOKED_AT_TOGETHER: Final = 50
 """Patterns that are looked at before others have their turn."""
+
+SHOWN: Final = 20
+"""Subjects of a subscriber, and patterns, that are told."""
+
+_numbers: Final = count(1)
 
 
 class Service(Protocol):
@@ -32,6 +38,7 @@ class Receiver:
     """A subscriber, as the server has it.
 
     Attributes:
+        number: its own, higher than those of all who came before.
         key: what it is known by: its URI, a reference, or the token that it chose.
         name: for people.
         route: how it is reached.
@@ -53,6 +60,7 @@ class Receiver:
         "in_flight",
         "key",
         "name",
+        "number",
         "patterns",
         "route",
         "session",
@@ -63,6 +71,7 @@ class Receiver:
     def __init__(self, service: Service, key: Any, name: str, limits: Limits) -> None:
         self._service = service
         self.key, self.name = key, name
+        self.number = next(_numbers)
         self.backlog = Backlog(limits)
         self.route: Route | None = None
         self.session: Session | None = None
@@ -116,10 +125,12 @@ class Receiver:
         """What `EventService.subscribers` says of it."""
         backlog, route = self.backlog, self.route
         return {
+            "number": self.number,
             "name": self.name,
-            "address": None if route is None else str(route.address),
-            "subjects": list(self.subjects.values()),
-            "patterns": list(self.patterns),
+            "address": None if route is None else place_of(route.address),
+            "subjects": list(islice(self.subjects.values(), SHOWN)),
+            "patterns": list(islice(self.patterns, SHOWN)),
+            "subscriptions": len(self.subjects) + len(self.patterns),
             "waiting": backlog.count,
             "bytes": backlog.size,
             "sent": sum(type(item) is not Loss for item in self.in_flight or ()),
@@ -140,6 +151,14 @@ def not_seen(items: list[Any], number: int) -> list[Any]:
         if number == (item.until if type(item) is Loss else item.number):
             return items[place + 1 :]
     return items
+
+
+def place_of(address: Any) -> str:
+    """A socket's address as people write it; what is none as it is."""
+    if not isinstance(address, tuple):
+        return str(address)
+    host, port = address[:2]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def key_of(subscriber: Any) -> Any:

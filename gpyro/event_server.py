@@ -10,8 +10,8 @@ from typing import Any, Final
 from gevent.event import Event as Wakeup
 
 from gpyro.errors import PyroError
-from gpyro.event_overview import Rows, subscriber_rows, topic_rows
-from gpyro.event_receiver import Receiver, key_of, not_seen, patterns_of
+from gpyro.event_census import Rows, subscribers_after, topics_after
+from gpyro.event_receiver import Receiver, key_of, not_seen, patterns_of, place_of
 from gpyro.event_routes import CallRoute, ChannelRoute, Outlet, Parcel, encoded_message
 from gpyro.events import EventError
 from gpyro.exposure import expose
@@ -62,6 +62,9 @@ class EventService(ObjBase):
     A subscriber is an object with a method ``event(event)``, passed by a proxy or by reference, or a function; whoever
     uses `gpyro.eventsvc.Subscriber` need not care. All subjects, and patterns, can be one string, or a list or tuple of
     them; what is empty does nothing. It serves one thread.
+
+    Attributes:
+        limits: how much may wait for a subscriber that says nothing about that.
     """
 
     _pyro_answers = (PatternError, SubjectError, EventError)
@@ -71,7 +74,7 @@ class EventService(ObjBase):
         super().__init__()
         settings = config.snapshot()
         policy = Policy.BLOCK if settings.PYRO_ES_BLOCKQUEUE else Policy.NEWEST
-        self._limits = Limits(policy, settings.PYRO_ES_QUEUESIZE, settings.PYRO_ES_QUEUEBYTES)
+        self.limits = Limits(policy, settings.PYRO_ES_QUEUESIZE, settings.PYRO_ES_QUEUEBYTES)
         self._patience = settings.PYRO_ES_BLOCKTIME
         self._max_event = settings.PYRO_ES_MAXEVENT
         self._serializer: Serializer = serializer_for(settings.serializers()[0], settings)
@@ -254,7 +257,7 @@ class EventService(ObjBase):
             ValueError: it is no policy, or no number.
             KeyError: it has no subscription.
         """
-        limits = limits_of(self._limits, policy, events, size)
+        limits = limits_of(self.limits, policy, events, size)
         receiver = self._receivers.get(key_of(subscriber))
         if receiver is None:
             raise KeyError("it has no subscription")
@@ -292,7 +295,7 @@ class EventService(ObjBase):
         """The receiver for what was passed as a subscriber."""
         if isinstance(key, str):
             raise KeyError("no such subscriber is attached")
-        receiver = self._receivers[key] = Receiver(self, key, str(subscriber._remote.uri), self._limits)
+        receiver = self._receivers[key] = Receiver(self, key, str(subscriber._remote.uri), self.limits)
         receiver.route = CallRoute(self._here(), subscriber._remote)
         if getattr(subscriber._remote, "received", None) is not None:
             self._follow_session(receiver)
@@ -368,7 +371,8 @@ class EventService(ObjBase):
         receiver = self._receivers.get(token)
         why = self._dismissed.pop(token, "")
         if receiver is None:
-            receiver = self._receivers[token] = Receiver(self, token, f"subscriber at {route.address}", limits)
+            name = f"subscriber at {place_of(route.address)}"
+            receiver = self._receivers[token] = Receiver(self, token, name, limits)
             position, missed = self._ledger.number, None
         else:
             before, receiver.route = receiver.route, None
@@ -393,10 +397,10 @@ class EventService(ObjBase):
         folded = {fold(name): name for name in subjects_of(subjects, most=MAX_SUBSCRIPTIONS)}
         looked_at = patterns_of(subjects_of(patterns, "pattern", MAX_SUBSCRIPTIONS))
         if not queue:
-            return folded, looked_at, self._limits
+            return folded, looked_at, self.limits
         if not (isinstance(queue, list | tuple) and len(queue) == 3):
             raise ValueError("what a queue is to be has three parts: policy, events, size")
-        return folded, looked_at, limits_of(self._limits, *queue)
+        return folded, looked_at, limits_of(self.limits, *queue)
 
     def _missed(self, receiver: Receiver, identity: str, seen: int, why: str) -> tuple[int | None, str]:
         if not identity:
@@ -456,21 +460,37 @@ class EventService(ObjBase):
 
     # Looking on
 
-    def topics(self) -> Rows:
-        """The subjects that something was published on or that somebody subscribed to.
+    def topics(self, after: str = "") -> Rows:
+        """The subjects that something was published on or that somebody subscribed to, a thousand at most.
 
         Each with ``subject``, ``published`` (how many events), ``last`` (when, as `time.time`, or None) and
-        ``subscribers``, who get its events now.
-        """
-        return topic_rows(self._ledger, self._index, self._receivers.values())
+        ``subscribers``, who get its events now. In the order of the subjects, whatever their case.
 
-    def subscribers(self) -> Rows:
-        """The subscribers, in the order they came.
+        Args:
+            after: those behind this subject.
 
-        Each with ``name``, ``address``, ``subjects``, ``patterns``, ``waiting`` and ``bytes`` (what is in its queue),
-        ``sent`` (events on their way), ``delivered``, ``lost``, ``policy`` and ``since``.
+        Raises:
+            SubjectError: it is none.
         """
-        return subscriber_rows(self._receivers.values())
+        (subject,) = map(fold, subjects_of(after, most=1)) if after else ("",)
+        return topics_after(subject, self._ledger, self._index)
+
+    def subscribers(self, after: int = 0) -> Rows:
+        """The subscribers, in the order they came, two hundred at most.
+
+        Each with ``number``, ``name``, ``address``, ``subjects``, ``patterns`` (of each the first 20),
+        ``subscriptions`` (how many these are altogether), ``waiting`` and ``bytes`` (what is in its queue), ``sent``
+        (events on their way), ``delivered``, ``lost``, ``policy`` and ``since``.
+
+        Args:
+            after: those who came after the one with this number.
+
+        Raises:
+            ValueError: it is no number.
+        """
+        if type(after) is not int:
+            raise ValueError(f"a subscriber has a whole number, not {after!r}")
+        return subscribers_after(after, self._receivers.values())
 
     def info(self) -> dict[str, Any]:
         """``identity``, another one after each start; ``number`` of the last event; ``since`` when it runs."""

@@ -35,6 +35,7 @@ class EventServiceStarter(ServiceStarter):
         startloop: int = 0,
         useNameServer: int = 1,
         norange: int = 0,
+        verbose: int = 0,
     ) -> None:
         """Make the event server and its daemon, and register it; clients are served with the first round.
 
@@ -44,6 +45,7 @@ class EventServiceStarter(ServiceStarter):
             startloop: not used; `start` runs the loop, and `begin` and this do not.
             useNameServer: whether it is registered at a name server, which is looked for.
             norange: true for exactly that port, instead of the next free one of PYRO_PORT_RANGE.
+            verbose: whether to print more.
 
         Raises:
             NamingError: there is no name server, or it knows of an event server that is still there.
@@ -53,8 +55,10 @@ class EventServiceStarter(ServiceStarter):
         if self.daemon is not None:
             raise NamingError("this starter runs an event server already")
         say("*** Pyro Event Server ***")
-        initServer(banner=0, storageCheck=0)
+        initServer(banner=verbose, storageCheck=0)
         ns = NameServerLocator(identification=self._identification).getNS() if useNameServer else None
+        if ns is not None and verbose:
+            say(f"Name Server: {ns.URI}")
         # No host is what PYRO_HOST says, as ever in gpyro; Pyro 3's '' bound all there are.
         daemon = ServiceDaemon(host=hostname or None, port=port or 0, norange=norange or port == 0)
         server = EventService()
@@ -76,5 +80,8 @@ class EventServiceStarter(ServiceStarter):
             daemon.closedown()
             raise
         say(f"URI= {self.uri}")
+        if verbose:
+            events, size, policy = server.limits.events, server.limits.size, server.limits.policy
+            say(f"Queues of subscribers: {events or 'any number of'} events, {size or 'any number of'} bytes, {policy}")
         if is_own(daemon.hostname):  # other names are looked up by those who use them
             say(f"WARNING: URIs of this server are of no use on other machines: {daemon.hostname} leads to itself")

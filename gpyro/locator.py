@@ -26,6 +26,9 @@ NS_SYSCMD_SHUTDOWN: Final = SHUTDOWN
 USUAL_PORT: Final = 9090
 """Where a name server is asked for if PYRO_NS_PORT is 0."""
 
+NO_NAME_SERVER: Final = "could not find NameServer"
+"""What an error begins with that says so."""
+
 BETWEEN_TRIES: Final = 0.2
 """Seconds between two attempts at one place: a name server may just be starting."""
 
@@ -145,7 +148,7 @@ class Search:
         tried = "; ".join(f"{where}: {reason}" for where, reason in self.tried.items())
         if port:
             raise PyroError(f"Name Server not responding: {tried}")
-        raise NamingError(f"could not find NameServer; tried {tried}")
+        raise NamingError(f"{NO_NAME_SERVER}; tried {tried}")
 
     def search_again(self) -> PyroURI:
         """Where it is now; for a `NameServerProxy` that lost it. Raises as `NameServerLocator.getNS`."""
@@ -168,7 +171,7 @@ class Search:
         except PyroError as error:
             if port:
                 raise
-            raise NamingError(f"could not find NameServer on host {host}: {error}") from error
+            raise NamingError(f"{NO_NAME_SERVER} on host {host}: {error}") from error
 
     def _place(self, host: str, port: int | None = None) -> PyroURI:
         number = 0 if is_unix(host) else port or self._settings.PYRO_NS_PORT or USUAL_PORT

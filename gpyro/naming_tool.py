@@ -45,17 +45,15 @@ from __future__ import annotations
 
 import contextlib
 import importlib
-import signal
 import sys
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
-from gpyro.command_line import Options, UsageError, ended_by_signals, host, identification, run_tool, whole_number
+from gpyro.command_line import Options, UsageError, host, identification, run_tool, serve, whole_number
 from gpyro.discovery import BCReqValidator
 from gpyro.item_kinds import Host
 from gpyro.item_sources import current_directory
 from gpyro.naming_server import NO_PAIRS
-from gpyro.service_starter import say
 from gpyro.starter import Guards, NameServerStarter
 from gpyro.validators import DefaultConnValidator
 
@@ -85,24 +83,7 @@ def _run(options: Options) -> int:
         "bcaddr": _broadcast_address(options),
         "nobroadcast": options["--no-broadcast"],
     }
-    return _serve(NameServerStarter(identification(options)), arguments)
-
-
-def _serve(starter: NameServerStarter, arguments: dict[str, Any]) -> int:
-    def stop(number: int) -> bool:
-        if number == signal.SIGINT:
-            say("Shutting down on user break signal.")
-        if starter.serving:
-            starter.shutdown()
-        return starter.serving
-
-    with ended_by_signals(stop) as came:
-        try:
-            starter.start(**arguments)
-        except KeyboardInterrupt:
-            if not came:
-                raise
-    return 128 + signal.SIGINT if signal.SIGINT in came else 0
+    return serve(NameServerStarter(identification(options)), arguments)
 
 
 def _broadcast_address(options: Options) -> str | None:

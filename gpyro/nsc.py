@@ -49,42 +49,33 @@ nobody reads the output.
 
 from __future__ import annotations
 
-import os
-import signal
 import sys
-import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from time import monotonic
-from types import FrameType
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from gevent import socket
 
-from gpyro.command_line import Options, UsageError, host, identification, run_tool, whole_number
-from gpyro.constants import DENIED_SECURITY, TRACEBACK_ATTRIBUTE, deniedReasons
+from gpyro.command_line import Options, host, identification, whole_number
+from gpyro.constants import TRACEBACK_ATTRIBUTE
 from gpyro.context import deadline
-from gpyro.errors import ConfigurationError, ConnectionDeniedError, NamingError, ProtocolError, PyroError
+from gpyro.control import ANY, NOT_ALL, Command, run_control
+from gpyro.control_output import Output, as_json, date, headed, printable, table
+from gpyro.errors import NamingError, ProtocolError, PyroError
 from gpyro.namespace import GROUP
 from gpyro.naming import NS_SYSCMD_SHUTDOWN, NameServerLocator, NameServerProxy
 from gpyro.naming_proxy import is_elsewhere
 from gpyro.naming_server import WILL_SHUT_DOWN
 from gpyro.net.hub import limit
-from gpyro.nsc_output import Output, as_json, date, printable, table
 from gpyro.nsc_watch import Watch
 from gpyro.settings import config
-
-NAME: Final = "gpyro-nsc"
 
 CALL_SECONDS: Final = 30.0
 """Seconds that the name server has for each answer."""
 
 NAME_SECONDS: Final = 1.0
 """Seconds for finding the name of the machine at an address."""
-
-NOT_ALL: Final = 1
-UNUSABLE: Final = 2
-NO_NAME_SERVER: Final = 3
 
 
 class PyroNSControl:
@@ -175,7 +166,7 @@ class PyroNSControl:
             if self._output.as_json:
                 self._output.objects({"name": name, "uri": uri} for name, uri in pairs)
             elif self._output.as_tables:
-                self._output.lines(table(_headed(("NAME", "URI"), pairs)))
+                self._output.lines(table(headed(("NAME", "URI"), pairs)))
             else:
                 self._output.text("-------------- START DATABASE")
                 self._output.lines(printable(f"{name}  -->  {uri}") for name, uri in pairs)
@@ -326,11 +317,6 @@ def _as_text(error: Exception) -> str:
     return text if isinstance(error, PyroError) and text else f"{type(error).__name__}: {text}"
 
 
-def _headed(header: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[Sequence[str]]:
-    yield header
-    yield from rows
-
-
 def _machine(place: str) -> tuple[str, str]:
     """Address and name of a machine; the name is '??' if there is none, or nobody tells it in time."""
     with limit(NAME_SECONDS):
@@ -344,31 +330,20 @@ def _machine(place: str) -> tuple[str, str]:
 
 # ---- the command line
 
-
-class _Command(NamedTuple):
-    """How many arguments a command takes, and what is said to another number of them."""
-
-    least: int
-    most: int
-    complaint: str
-
-
-_ANY: Final = sys.maxsize
-
 _COMMANDS: Final = {
-    "ping": _Command(0, 0, "Ping needs no args"),
-    "list": _Command(0, _ANY, ""),
-    "listall": _Command(0, 0, "Listall needs no args"),
-    "resolve": _Command(1, _ANY, "No arguments, nothing to resolve"),
-    "register": _Command(2, 2, "Register needs 2 args: name URI"),
-    "remove": _Command(1, _ANY, "No arguments, nothing to remove"),
-    "creategroup": _Command(1, _ANY, "No arguments, nothing to create"),
-    "deletegroup": _Command(1, _ANY, "No arguments, nothing to delete"),
-    "showmeta": _Command(1, _ANY, "No arguments, nothing to show"),
-    "setmeta": _Command(2, 2, "Setmeta needs 2 args: name metadata"),
-    "resync": _Command(0, 0, "Resync needs no args"),
-    "watch": _Command(0, 1, "Watch needs at most 1 arg: group"),
-    "shutdown": _Command(0, 0, "Shutdown needs no args"),
+    "ping": Command(0, 0, "Ping needs no args"),
+    "list": Command(0, ANY, ""),
+    "listall": Command(0, 0, "Listall needs no args"),
+    "resolve": Command(1, ANY, "No arguments, nothing to resolve"),
+    "register": Command(2, 2, "Register needs 2 args: name URI"),
+    "remove": Command(1, ANY, "No arguments, nothing to remove"),
+    "creategroup": Command(1, ANY, "No arguments, nothing to create"),
+    "deletegroup": Command(1, ANY, "No arguments, nothing to delete"),
+    "showmeta": Command(1, ANY, "No arguments, nothing to show"),
+    "setmeta": Command(2, 2, "Setmeta needs 2 args: name metadata"),
+    "resync": Command(0, 0, "Resync needs no args"),
+    "watch": Command(0, 1, "Watch needs at most 1 arg: group"),
+    "shutdown": Command(0, 0, "Shutdown needs no args"),
 }
 
 
@@ -379,42 +354,11 @@ def usage() -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run gpyro-nsc with these arguments (without them: the process's own); the exit code."""
-    if sys.stdout is None:  # a shell's >&-
-        sys.stdout = open(os.devnull, "w")  # noqa: SIM115  as long as the process
-    return run_tool(NAME, __doc__ or "", argv, _run)
+    return run_control("gpyro-nsc", __doc__ or "", argv, _COMMANDS, _control)
 
 
-def _run(options: Options) -> int:
-    with _ended_by_ctrl_c():
-        try:
-            return _run_command(options)
-        except BrokenPipeError:
-            return 128 + signal.SIGPIPE
-        except ConfigurationError as error:
-            _complain(f"{NAME}: {error}")
-            return UNUSABLE
-        except ConnectionDeniedError as error:
-            _complain(f"Could not connect to the server: {error}")
-            if str(error).startswith(deniedReasons[DENIED_SECURITY]):
-                _complain("Supply correct authentication ID?")
-            return NO_NAME_SERVER
-        except PyroError as error:
-            _complain(f"There is a problem: {error}")
-            return NO_NAME_SERVER
-
-
-def _run_command(options: Options) -> int:
-    name, arguments = _words(options)
-    if name == "help":
-        usage()
-        return 0
-    command = _COMMANDS.get(name)
-    if command is None:
-        raise UsageError(f"there is no command {name!r}; {NAME} help tells those there are")
-    if not command.least <= len(arguments) <= command.most:
-        _complain(command.complaint)
-        return UNUSABLE
-    control = PyroNSControl(
+def _control(options: Options) -> PyroNSControl:
+    return PyroNSControl(
         Output(options["--json"]),
         host(options, "--host"),
         whole_number(options, "--port", 1, 65535),
@@ -422,38 +366,6 @@ def _run_command(options: Options) -> int:
         identification(options),
         options["--all"],
     )
-    code: int = getattr(control, name)(*arguments)
-    return code
-
-
-def _words(options: Options) -> tuple[str, list[str]]:
-    """The command and its arguments; docopt leaves the first -- among them."""
-    words = [options["COMMAND"], *options["ARGUMENT"]]
-    if "--" in words:
-        words.remove("--")
-    return (words[0], words[1:]) if words else ("", [])
-
-
-def _complain(text: str) -> None:
-    print(printable(text), file=sys.stderr)
-
-
-@contextmanager
-def _ended_by_ctrl_c() -> Iterator[None]:
-    """Have Ctrl-C end the process at once, also while a full pipe holds it up: there is nothing to be cleaned up."""
-    is_main = threading.current_thread() is threading.main_thread()  # which alone can answer signals
-    if not is_main or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:  # such as a shell's background
-        yield
-        return
-    signal.signal(signal.SIGINT, _end)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-
-
-def _end(number: int, frame: FrameType | None) -> None:
-    os._exit(128 + number)
 
 
 if __name__ == "__main__":

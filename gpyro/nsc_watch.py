@@ -10,11 +10,11 @@ from typing import Any, Final, NoReturn
 import gevent
 
 from gpyro.context import deadline
+from gpyro.control_output import Output, date
 from gpyro.errors import PyroError
 from gpyro.names import ROOT, SEPARATOR
 from gpyro.namespace import GROUP, OBJECT, NameEvent
 from gpyro.naming import NameServerProxy
-from gpyro.nsc_output import Output, date
 
 BETWEEN_TRIES: Final = 0.2
 """Seconds between two attempts to reach a name server that was lost."""

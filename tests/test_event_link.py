@@ -5,7 +5,8 @@ import pytest
 from gevent.event import Event as Wakeup
 
 from gpyro import config, event_link
-from gpyro.errors import NamingError, ProtocolError
+from gpyro.context import deadline
+from gpyro.errors import NamingError, ProtocolError, TimeoutError
 from gpyro.event_link import EventServer, Lanes
 from gpyro.event_server import EventService
 from gpyro.events import Event
@@ -147,3 +148,16 @@ def test_who_aborts_while_it_tries_to_come_back_is_done():
     turns()
     keeper.abort()
     listening.get(timeout=30)
+
+
+def test_a_server_that_does_not_take_a_subscriber_in_is_given_up():
+    class Hanging:
+        def attach(self, *arguments):
+            gevent.sleep(600)
+
+    hanging = Hanging()
+    with serving(hanging) as daemon:
+        subscriber = Subscriber(esURI=uri_of(daemon, hanging))
+        with deadline(0.2), pytest.raises(TimeoutError):
+            subscriber.subscribe("a")
+        assert subscriber._pyro_link is None

@@ -29,10 +29,11 @@ ROOMS = {
     5: "pyrouri validators sessions remote adapter proxy callbacks futures batching plugins "
     "termination servant reaping registrations hosting rounds hub_daemon",
     6: "naming naming_server naming_proxy name_view name_cache locator starter stores discovery "
-    "command_line naming_tool interop "
-    "service_starter eventsvc events event_link event_routes event_receiver event_overview event_server event_clients "
+    "command_line naming_tool event_tool interop "
+    "service_starter eventsvc events event_census event_link event_routes event_receiver event_server event_clients "
     "event_starter",
-    7: "core configuration util protocol testing test doctor checkup conversation nsc nsc_output nsc_watch xnsc wxnsc",
+    7: "core configuration util protocol testing test doctor checkup conversation control control_output nsc nsc_watch "
+    "xnsc wxnsc esc esc_tail",
 }
 FLOORS = {"gpyro": 7} | {f"gpyro.{room}": floor for floor, rooms in ROOMS.items() for room in rooms.split()}
 

@@ -11,9 +11,9 @@ import pytest
 
 import gpyro
 from gpyro import config, nsc
+from gpyro.control_output import date
 from gpyro.naming import NameSpaceSystemMeta
 from gpyro.nsc import main
-from gpyro.nsc_output import date
 from tests.naming import configured, environment, free_port, name_server, proxy_of
 from tests.programs import program
 from tests.support import ROOT, eventually, serving

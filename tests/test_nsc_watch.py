@@ -9,8 +9,8 @@ import gevent
 import pytest
 
 from gpyro import config
+from gpyro.control_output import Output
 from gpyro.naming import NameEvent, NameServerLocator
-from gpyro.nsc_output import Output
 from gpyro.nsc_watch import Watch
 from tests.naming import configured, environment, name_server, proxy_of
 from tests.support import eventually

@@ -71,6 +71,10 @@ class TopicIndex(Generic[R]):
         """How many subjects and patterns are subscribed to."""
         return len(self._exact) + len(self._patterns)
 
+    def subjects(self) -> Iterable[str]:
+        """The subjects that are subscribed to, not those that match a pattern."""
+        return self._exact.keys()
+
     def add(self, subject: str, receiver: R) -> None:
         """Subscribe to a subject; nothing if that is so already."""
         receivers = self._exact.setdefault(subject, {})

@@ -413,6 +413,11 @@ DIFFERENCES = {
     "patterns of subjects": ("eventsvc::a_broken_pattern",),
     "subjects": ("eventsvc::what_is_no_subject",),
     "an event server that is registered already": ("eventsvc::by_the_name_server_and_with_a_passphrase",),
+    "`pyro-es`, `python -m Pyro.EventService.Server`": (
+        "event_tool::what_it_prints_from_start_to_end",
+        "event_tool::arguments_that_do_not_fit_show_the_usage",
+        "event_tool::a_port_in_use",
+    ),
     "`listen` after `abort`": (
         "eventsvc::who_does_not_listen_any_more_misses_events_and_is_told_how_many",
         "eventsvc::abort_in_an_event_and_before_listening",

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import io
 
-from gpyro import nsc_output
-from gpyro.nsc_output import Output, as_json, date, printable, table
+from gpyro import control_output
+from gpyro.control_output import Output, as_json, date, printable, table
 
 
 def test_printable():
@@ -13,7 +13,7 @@ def test_printable():
 
 
 def test_tables_of_any_length(monkeypatch):
-    monkeypatch.setattr(nsc_output, "LINES_AT_ONCE", 2)
+    monkeypatch.setattr(control_output, "LINES_AT_ONCE", 2)
     assert list(table([("a", "b"), ("long", "c"), ("a", "\x1b"), ("longest", "e"), ("a", "f")])) == [
         "a     b",
         "long  c",

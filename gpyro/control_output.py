@@ -1,4 +1,4 @@
-"""What gpyro-nsc writes: texts as Pyro 3 had them, tables on a terminal, a JSON object for each line for scripts."""
+"""What gpyro-nsc and gpyro-esc write: texts, tables, a JSON object for each line for scripts."""
 
 from __future__ import annotations
 
@@ -38,6 +38,12 @@ def table(rows: Iterable[Sequence[str]]) -> Iterator[str]:
         widths = list(map(max, here, widths)) if widths else here
         for *padded, last in cells:
             yield BETWEEN_COLUMNS.join([*map(str.ljust, padded, widths), last])
+
+
+def headed(header: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[Sequence[str]]:
+    """The rows of a table below its header."""
+    yield header
+    yield from rows
 
 
 def date(seconds: object) -> str:
