@@ -6,18 +6,21 @@ from collections.abc import Callable
 from typing import Any
 
 from gpyro.errors import ProtocolError, PyroError
-from gpyro.event_link import EventServer, Lanes, Link
+from gpyro.event_link import Arrivals, EventServer, Lanes, Link, OwnDaemon
 from gpyro.events import Event, Gap
 from gpyro.guid import getGUID
 from gpyro.hub_daemon import Daemon
 from gpyro.locks import Event as Flag
 from gpyro.locks import RLock
 from gpyro.logs import log
+from gpyro.net.foreign_loop import LoopSocket
 from gpyro.net.hub import hub_state
 from gpyro.objects import CallbackObjBase
 from gpyro.proxy import DynamicProxy
 from gpyro.pyrouri import PyroURI
+from gpyro.rounds import Rounds
 from gpyro.settings import config
+from gpyro.termination import answered_by
 from gpyro.tls import CallCancelled
 from gpyro.topics import Limits, Pattern, Policy, compared, fold, limits_of, subjects_of
 
@@ -99,15 +102,18 @@ class Subscriber(CallbackObjBase):
         self._pyro_patterns: _Texts = {}
         self._pyro_queue: list[Any] = []
         self._pyro_threaded = bool(config.PYRO_MULTITHREADED)
-        self._pyro_daemon: Daemon | None = None
+        self._pyro_daemon: OwnDaemon | None = None
         self._pyro_link: Link | None = None
         self._pyro_identity, self._pyro_seen = "", 0
         self._pyro_gap: Gap | None = None  # what is to be told before the events that come
         self._pyro_changing = RLock()
         self._pyro_serial = RLock()
         self._pyro_listening = False
+        self._pyro_begun: object = None  # one for each time that `begin` was called and `abort` did not follow yet
         self._pyro_lanes: Lanes | None = None
         self._pyro_stop = Flag()
+        self._pyro_arrivals = Arrivals()
+        self._pyro_rounds: Rounds | None = None
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} of {len(self._pyro_subjects) + len(self._pyro_patterns)} subjects and patterns>"
@@ -250,6 +256,7 @@ class Subscriber(CallbackObjBase):
             self._pyro_identity = identity
             if self._pyro_listening:
                 link.gate.set()
+                link.keep = self if self._pyro_begun else None
             if instead_of is not None:
                 instead_of.close_soon()
             if self._pyro_gap is not None:
@@ -264,8 +271,9 @@ class Subscriber(CallbackObjBase):
     def _pyro_take(self, link: Link, items: list[Any]) -> None:
         """Events came. In a worker, which the event server waits for."""
         while not (self._pyro_listening and link.gate.is_set()):
-            if self._pyro_link is not link:
-                return  # they come once more, by the other way
+            # Not before, though another link may be about to take over: what is answered does not come once more.
+            if link.closed:
+                return
             link.gate.wait()
             if not self._pyro_listening:
                 link.gate.clear()
@@ -280,7 +288,7 @@ class Subscriber(CallbackObjBase):
                     lanes.wait_for_room()
                 # Copies of an event stay together, since the event server cannot be told of a half.
                 is_event = len(item) == 4
-                if not (is_event and item[3] == number) and (self._pyro_link is not link or not self._pyro_listening):
+                if not (is_event and item[3] == number) and self._pyro_ends_here(link):
                     return
                 if not is_event:
                     count, self._pyro_seen, why = item
@@ -292,6 +300,10 @@ class Subscriber(CallbackObjBase):
                     lanes.put(Event(*item))
                 else:
                     self._pyro_guarded(self.event, Event(*item))
+
+    def _pyro_ends_here(self, link: Link) -> bool:
+        """Whether no further event of this link is to be begun with; the event server is told of the last one."""
+        return self._pyro_link is not link or not self._pyro_listening or self._pyro_stop.is_set()
 
     def _pyro_miss(self, count: int | None, why: str) -> None:
         """So many events were missed: `missed` is told of that before the next one."""
@@ -312,6 +324,10 @@ class Subscriber(CallbackObjBase):
             raise
         except BaseException as error:  # also what is left of a gevent.Timeout
             log.warning("%r: %s raised, and the next event is taken", self, function.__name__, exc_info=error)
+        finally:
+            self._pyro_arrivals.tell()
+            if self._pyro_daemon is not None:
+                self._pyro_daemon.tell()
 
     # Listening
 
@@ -323,44 +339,110 @@ class Subscriber(CallbackObjBase):
             ProtocolError: it cannot be reached.
             PyroError: it listens already.
         """
+        self._pyro_start_listening()
+        try:
+            self._pyro_stop.wait()
+        finally:
+            self._pyro_detach()
+
+    def begin(self) -> None:
+        """Listen without blocking, in the loop of this thread, until `abort`; nobody needs to keep the subscriber.
+
+        For programs that run gevent's loop anyway, or another one that waits for `getServerSockets` and calls
+        `handleRequests`. Raises as `listen`.
+        """
+        with self._pyro_changing:
+            if self._pyro_begun and self._pyro_stop.is_set():
+                self._pyro_detach()
+            self._pyro_start_listening(object())
+        if self._pyro_stop.is_set():
+            self._pyro_end_soon()
+
+    def _pyro_start_listening(self, begun: object = None) -> None:
         with self._pyro_changing:
             if self._pyro_listening:
                 raise PyroError(f"{self!r} listens already")
             link = self._pyro_link
             if link is None or link.state is not hub_state():
                 self._pyro_attach(link)
-            if self._pyro_daemon is not None:
-                self._pyro_daemon.start()
             lanes = self._pyro_lanes
             if not self._pyro_threaded:
                 self._pyro_lanes = None
             elif lanes is None or not lanes.reopen():
                 self._pyro_lanes = Lanes(self._pyro_handle)
-            self._pyro_listening = True
+            self._pyro_listening, self._pyro_begun = True, begun
+            try:
+                if self._pyro_daemon is not None:
+                    self._pyro_daemon.attach()
+            except BaseException:
+                self._pyro_detach()
+                raise
             assert self._pyro_link is not None
+            self._pyro_link.keep = self if begun else None
             self._pyro_link.gate.set()
-        try:
-            self._pyro_stop.wait()
-        finally:
-            self._pyro_stop.clear()
-            self._pyro_detach()
 
     def _pyro_detach(self) -> None:
         with self._pyro_changing:
-            self._pyro_listening = False
+            self._pyro_stop.clear()
+            self._pyro_listening, self._pyro_begun = False, None
             unhandled = 0 if self._pyro_lanes is None else self._pyro_lanes.close()
             if unhandled:
                 self._pyro_miss(unhandled, "it did not listen any more")
             link, self._pyro_link = self._pyro_link, None
             if link is not None:
                 link.close()
-            if self._pyro_daemon is not None:
-                self._pyro_daemon.stop(0)
-                self._pyro_daemon = None
+            rounds, self._pyro_rounds = self._pyro_rounds, None
+            if rounds is not None:
+                rounds.close()
+            daemon, self._pyro_daemon = self._pyro_daemon, None
+            if daemon is not None:
+                daemon.stop(0)
 
     def abort(self) -> None:
-        """Have `listen` return, or not begin. From any thread or greenlet, also in `event`."""
+        """Have `listen` return, or not begin; end what `begin` began. From any thread or greenlet, also in `event`."""
         self._pyro_stop.set()
+        self._pyro_end_soon()
+
+    def _pyro_end_soon(self) -> None:
+        begun, link = self._pyro_begun, self._pyro_link
+        if begun is None or link is None or link.state.closed:
+            return
+
+        def end(first: Any, second: Any) -> None:
+            if self._pyro_begun is begun:
+                self._pyro_detach()
+
+        link.state.call_soon(lambda: link.state.start(end))
+
+    # For a loop of another kind
+
+    def getServerSockets(self) -> list[LoopSocket]:
+        """What a foreign loop has to wait for after `begin`; as of a daemon. Raises PyroError as `handleRequests`."""
+        return [self._pyro_served().socket()]
+
+    def handleRequests(self, timeout: float | None = None) -> None:
+        """One round, after `begin`: wait until events came, then return; see `Daemon.handleRequests`.
+
+        Args:
+            timeout: seconds to wait at most; 0 to look exactly once, None to wait for ever.
+
+        Raises:
+            KeyboardInterrupt: Ctrl-C.
+            PyroError: it was not begun, or aborted, or listens in another thread.
+        """
+        rounds = self._pyro_served()
+        with answered_by(None, rounds.interrupt):
+            rounds.wait_once(timeout, (), None)
+
+    def _pyro_served(self) -> Rounds:
+        link = self._pyro_link
+        if link is None or self._pyro_begun is None or self._pyro_stop.is_set():
+            raise PyroError(f"{self!r} was not begun, or is aborted")
+        if link.state is not hub_state():
+            raise PyroError(f"{self!r} listens in another thread")
+        if self._pyro_rounds is None:
+            self._pyro_rounds = Rounds(link.state, self._pyro_arrivals)
+        return self._pyro_rounds
 
     def setThreading(self, th: int) -> None:
         """Say, before `listen`, whether events may come side by side.
@@ -377,9 +459,20 @@ class Subscriber(CallbackObjBase):
         return self._pyro_server.proxy()
 
     def getDaemon(self) -> Daemon:
-        """A daemon for objects of the program's own, which `listen` serves. Events do not need it."""
+        """A daemon for objects of the program's own, which `listen` and `begin` serve. Events do not need it.
+
+        Who serves it in another way, by its `requestLoop` or `handleRequests`, gets the events, too.
+        """
         if self._pyro_daemon is None:
-            self._pyro_daemon = Daemon()
-            if self._pyro_listening:
-                self._pyro_daemon.start()
+            self._pyro_daemon = daemon = OwnDaemon(self._pyro_begin_once)
+            link = self._pyro_link
+            if self._pyro_listening and link is not None:
+                if link.state is hub_state():
+                    daemon.attach()
+                else:
+                    link.state.call_soon(daemon.attach)
         return self._pyro_daemon
+
+    def _pyro_begin_once(self) -> None:
+        if not self._pyro_listening:
+            self.begin()

@@ -15,11 +15,13 @@ from gpyro.context import deadline
 from gpyro.errors import ConnectionDeniedError, ConnectionLostError, ProtocolError
 from gpyro.events import Event
 from gpyro.guid import getGUID
+from gpyro.hub_daemon import Daemon
 from gpyro.locator import NameServerLocator
 from gpyro.locks import RLock
 from gpyro.net.hub import HubState, hub_state
 from gpyro.proxy import DynamicProxy
 from gpyro.pyrouri import PyroURI
+from gpyro.rounds import Rounds
 from gpyro.topics import compared
 from gpyro.wire.frames import Kind
 
@@ -116,23 +118,62 @@ class Inbox:
             subscriber._pyro_take(self._link, items)
 
 
+class Arrivals:
+    """Tells the rounds of a foreign loop of events that came; see `gpyro.rounds.Source`."""
+
+    on_activity: Callable[[], None] | None = None
+
+    def tell(self) -> None:
+        """One was dealt with."""
+        if self.on_activity is not None:
+            self.on_activity()
+
+
+class OwnDaemon(Daemon):
+    """The daemon of a subscriber. As in Pyro 3, events come wherever it is served: in `requestLoop`, and in rounds."""
+
+    def __init__(self, begin: Callable[[], object]) -> None:
+        """`begin` is a bound method, whose object this does not keep."""
+        super().__init__()
+        self._begin = weakref.WeakMethod(begin)
+
+    def attach(self) -> None:
+        """Serve in the loop of this thread. Raises DaemonError as `start`."""
+        super()._attach()
+
+    def tell(self) -> None:
+        """An event was dealt with, which ends a round as a call does."""
+        if self._dispatcher.on_activity is not None:
+            self._dispatcher.on_activity()
+
+    def _attach(self) -> Rounds:
+        rounds = super()._attach()
+        begin = self._begin()
+        if begin is not None:
+            begin()
+        return rounds
+
+
 class Link:
     """One attachment to the event server, in one thread.
 
     Attributes:
+        keep: the subscriber, as long as it is to live although nobody has it.
         subscriber: gives the subscriber, or None if it is gone.
         state: of the thread.
         gate: open while somebody listens.
+        closed: this is no attachment any more; if another took its place, the event server knows of that.
     """
 
     def __init__(self, subscriber: Attached, proxy: DynamicProxy) -> None:
         self.state: HubState = hub_state()
         self.subscriber: weakref.ref[Attached] = weakref.ref(subscriber, self._dropped)
+        self.keep: Attached | None = None
         self.gate = Wakeup()
         self._proxy = proxy
         self._channel: Any = None
         self._inbox = getGUID()
-        self._closed = False
+        self.closed = False
 
     def attach(self, *arguments: Any) -> tuple[str, int, int | None, str]:
         """Tell the event server; gives what `EventService.attach` does, without the session. Raises as calls do."""
@@ -167,7 +208,7 @@ class Link:
         """The event server, or the connection to it, is gone."""
         self._forget()
         subscriber = self.subscriber()
-        over = self._closed or self.state.closed  # where its thread ends, the next `listen` attaches anew
+        over = self.closed or self.state.closed  # where its thread ends, the next `listen` attaches anew
         if not over and subscriber is not None and subscriber._pyro_link is self:
             lost = not self._channel.usable
             self.state.run_in_hub(lambda: self.state.start(lambda first, second: come_back(self, lost)))
@@ -183,7 +224,8 @@ class Link:
 
     def close(self) -> None:
         """Be attached no more."""
-        self._closed = True
+        self.closed = True
+        self.keep = None
         self.gate.set()
         self._proxy._release()
 

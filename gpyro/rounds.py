@@ -5,14 +5,13 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, Protocol
 
 import gevent
 from gevent import monkey
 from gevent.event import Event
 from greenlet import getcurrent
 
-from gpyro.dispatch import Dispatcher
 from gpyro.errors import ProtocolError, PyroError
 from gpyro.net.foreign_loop import LoopSocket
 from gpyro.net.hub import HubState
@@ -23,16 +22,26 @@ _epoll = monkey.get_original("select", "epoll")
 Callback = Callable[[list[Any]], object]
 
 
+class Source(Protocol):
+    """Where what is to end a round comes from.
+
+    Attributes:
+        on_activity: to be called, in the hub or in a worker, with each request, or whatever else it is.
+    """
+
+    on_activity: Callable[[], None] | None
+
+
 class Rounds:
-    """Waits on behalf of a daemon that runs on the hub of `state`, and on its thread.
+    """Waits on behalf of a daemon, or another source, that runs on the hub of `state`, and on its thread.
 
     Attributes:
         embedded: the program runs gevent's loop anyway.
     """
 
-    def __init__(self, state: HubState, dispatcher: Dispatcher) -> None:
+    def __init__(self, state: HubState, source: Source) -> None:
         self._state = state
-        self._dispatcher = dispatcher
+        self._source = source
         self._woken = Event()
         self._handled = self._interrupted = self._interruptible = False
         self._socket: LoopSocket | None = None
@@ -121,11 +130,11 @@ class Rounds:
 
     def expect(self) -> None:
         """Have the next request, or new session, end the round."""
-        self._dispatcher.on_activity = self._on_activity
+        self._source.on_activity = self._on_activity
 
     def expect_no_more(self) -> None:
         """Let what is handled not end a round."""
-        self._dispatcher.on_activity = None
+        self._source.on_activity = None
 
     def _on_activity(self) -> None:
         self._handled = True

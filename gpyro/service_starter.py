@@ -112,8 +112,8 @@ class ServiceStarter:
     def __init__(self, identification: str | tuple[str, str] | None = None) -> None:
         """`identification` is the passphrase that clients need; None for none."""
         self._identification = identification
-        self._started = Event()
-        self._blocking = False
+        self._serving = self._blocking = self._end_asked = False
+        self._decided = Event()  # it serves, or could not be started
         self.daemon: ServiceDaemon | None = None
         self.server: Any = None
         self.uri: PyroURI | None = None
@@ -127,16 +127,21 @@ class ServiceStarter:
 
         Arguments and errors are those of `initialize`. What happens is printed.
         """
-        self.initialize(*args, **kwargs)
+        self._end_asked = False
+        self._initialize(args, kwargs)
         self._blocking = True
         try:
-            self._serve()
-            self._daemon().requestLoop()
+            if not self._end_asked:
+                self._serve()
+                self._daemon().requestLoop()
         except KeyboardInterrupt:
             say("Shutting down on user break signal.")
+        except DaemonError:
+            if not self._end_asked:  # in this very moment, by another thread
+                raise
         finally:
             self._blocking = False
-            self.stop()
+            self._end()
         say(f"{self._what} gracefully stopped.")
 
     def begin(self, *args: Any, **kwargs: Any) -> None:
@@ -144,13 +149,28 @@ class ServiceStarter:
 
         Arguments and errors are those of `initialize`.
         """
-        self.initialize(*args, **kwargs)
+        self._initialize(args, kwargs)
         try:
             self._serve()
             self._daemon().start()
         except BaseException:
-            self.stop()
+            self._end()
             raise
+
+    def _initialize(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        if not self._serving:
+            self._decided.clear()
+        try:
+            self.initialize(*args, **kwargs)
+        except BaseException:
+            self._decided.set()
+            raise
+
+    def _end(self) -> None:
+        served = self._serving
+        self.stop()
+        if not served:
+            self._decided.set()
 
     def _guard(self, daemon: ServiceDaemon, validator: DefaultConnValidator | None, verbose: int) -> None:
         daemon.setTimeout(HANDSHAKE)
@@ -173,7 +193,8 @@ class ServiceStarter:
         self._daemon().attach()
         self._begin_to_serve()
         say(f"{self._what} started.")
-        self._started.set()
+        self._serving = True
+        self._decided.set()
 
     def _daemon(self) -> ServiceDaemon:
         if self.daemon is None:
@@ -184,7 +205,7 @@ class ServiceStarter:
 
     def getServerSockets(self) -> list[LoopSocket]:
         """What a foreign loop has to wait for; see `Daemon.getServerSockets`."""
-        if not self._started.is_set():
+        if not self._serving:
             self._serve()
         return list(self._daemon().getServerSockets())
 
@@ -194,7 +215,7 @@ class ServiceStarter:
         Raises:
             PyroError: it has ended, as when somebody asked for that.
         """
-        if not self._started.is_set():
+        if not self._serving:
             self._serve()
         self._daemon().handleRequests(timeout)
 
@@ -203,11 +224,15 @@ class ServiceStarter:
     @property
     def serving(self) -> bool:
         """Whether clients are served, or will be with the next round."""
-        return self._started.is_set()
+        return self._serving
 
     def waitUntilStarted(self, timeout: float | None = None) -> bool:
-        """Wait, in any thread or greenlet, until it serves; whether it does. `timeout` is in seconds, None for ever."""
-        return self._started.wait(timeout)
+        """Wait, in any thread or greenlet, until it serves, or could not be started; whether it serves.
+
+        `timeout` is in seconds, None for ever.
+        """
+        self._decided.wait(timeout)
+        return self._serving
 
     def mustContinueRunning(self) -> bool:
         """Whether nobody has ended it."""
@@ -215,6 +240,7 @@ class ServiceStarter:
 
     def shutdown(self, server: object = None) -> None:
         """Ask the server to end, from any thread or signal handler; the argument is not used."""
+        self._end_asked = True
         daemon = self.daemon
         if daemon is not None and self._blocking:
             daemon.shutdown()
@@ -225,7 +251,8 @@ class ServiceStarter:
         """End it and wait until all is closed; in the thread that serves. May be repeated."""
         daemon, server = self.daemon, self.server
         self.daemon = self.server = None
-        self._started.clear()
+        self._serving = False
+        self._decided.clear()
         if server is not None:
             server.let_go()
         if daemon is not None:

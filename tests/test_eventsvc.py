@@ -5,14 +5,17 @@ from __future__ import annotations
 import contextlib
 import gc
 import signal
+import threading
 import time
 
 import gevent
 import pytest
+from gevent import monkey
 from gevent.event import Event as Wakeup
 
 from gpyro import config, core
 from gpyro.errors import ConnectionDeniedError, NamingError, ProtocolError, PyroError, SerializationError
+from gpyro.event_link import Link
 from gpyro.event_server import EventService
 from gpyro.eventsvc import (
     Event,
@@ -23,16 +26,34 @@ from gpyro.eventsvc import (
     SubjectError,
     Subscriber,
 )
+from gpyro.net.hub import hub_state
 from tests.event_service import Recorder, event_server, listening, rows
 from tests.naming import configured, environment, name_server
 from tests.programs import program
 from tests.support import eventually, turns
+
+# Real ones, also in a patched process.
+select = monkey.get_original("select", "select")
+Thread, Flag = monkey.get_original("threading", "Thread"), monkey.get_original("threading", "Event")
 
 
 @pytest.fixture(autouse=True)
 def _configuration(tmp_path):
     with configured(environment(tmp_path, PYRO_ES_BLOCKTIME=0.2)):
         yield
+
+
+@contextlib.contextmanager
+def listening_elsewhere(subscriber):
+    """Have it listen in another thread, which this gives."""
+    thread = Thread(target=subscriber.listen, daemon=True)
+    thread.start()
+    try:
+        yield thread
+    finally:
+        subscriber.abort()
+        eventually(lambda: not thread.is_alive())
+        thread.join()
 
 
 # ---- what Pyro 3 documents
@@ -622,9 +643,6 @@ def test_of_much_that_was_missed_the_number_is_not_known():
 
 
 def test_listening_in_another_thread_takes_the_events_along():
-    from gevent import monkey
-
-    thread_class = monkey.get_original("threading", "Thread")
     with event_server() as starter:
         subscriber = Recorder(esURI=starter.uri)
         subscriber.setThreading(0)
@@ -634,17 +652,244 @@ def test_listening_in_another_thread_takes_the_events_along():
         publisher.publish("a", 1)
         turns(5)
         publisher.publish("a", 2)
-        thread = thread_class(target=subscriber.listen)
-        thread.start()
-        eventually(lambda: subscriber.got == [1, 2])
-        publisher.publish("a", 3)
-        subscriber.subscribe("b")  # from here, while it listens there
-        publisher.publish("b", 4)
-        eventually(lambda: subscriber.got == [1, 2, 3, 4])
-        assert subscriber.gaps == []
+        with listening_elsewhere(subscriber):
+            eventually(lambda: subscriber.got == [1, 2])
+            publisher.publish("a", 3)
+            subscriber.subscribe("b")  # from here, while it listens there
+            publisher.publish("b", 4)
+            eventually(lambda: subscriber.got == [1, 2, 3, 4])
+            assert subscriber.gaps == []
+
+
+def test_what_comes_while_another_thread_takes_over_is_not_lost(monkeypatch):
+    with event_server() as starter:
+        subscriber = Recorder(esURI=starter.uri)
+        subscriber.event = lambda event: subscriber.got.append(event.msg)
+        subscriber.subscribe("a")
+        first = subscriber._pyro_link
+        attach, take = Link.attach, subscriber._pyro_take
+        about_to, go_on, taken = Flag(), Flag(), []
+
+        def late(link, *arguments):
+            about_to.set()
+            go_on.wait(10)
+            return attach(link, *arguments)
+
+        def taking(link, items):
+            taken.append(link)
+            take(link, items)
+
+        monkeypatch.setattr(Link, "attach", late)
+        subscriber._pyro_take = taking
+        with listening_elsewhere(subscriber):
+            eventually(about_to.is_set)
+            Publisher(esURI=starter.uri).publish("a", 1)
+            eventually(lambda: taken == [first])
+            turns(5)  # if it were answered, the event server would know of it by now
+            go_on.set()
+            eventually(lambda: subscriber.got == [1])
+
+
+def test_a_gap_is_told_in_the_thread_that_listens():
+    with event_server() as starter:
+        subscriber = Recorder(esURI=starter.uri)
+        with listening(subscriber, "a"):
+            starter.server.publish("a", 1)
+            eventually(lambda: subscriber.got == [1])
+        eventually(lambda: not rows(starter))
+        starter.server.publish("a", 2)
+        subscriber.subscribe("b")  # back, in this thread
+        subscriber.missed = lambda gap: subscriber.gaps.append((gap.count, threading.get_ident()))
+        with listening_elsewhere(subscriber) as thread:
+            eventually(lambda: subscriber.gaps)
+            assert subscriber.gaps == [(1, thread.ident)]
+
+
+# ---- in a loop that runs anyway
+
+
+def test_listening_without_blocking():
+    with event_server() as starter:
+        subscriber = Recorder(esURI=starter.uri)
+        subscriber.subscribe("a")
+        subscriber.begin()
+        publisher = Publisher(esURI=starter.uri)
+        publisher.publish("a", 1)
+        eventually(lambda: subscriber.got == [1])
+        with pytest.raises(PyroError, match="listens already"):
+            subscriber.begin()
         subscriber.abort()
+        subscriber.begin()  # at once again
+        turns()
+        publisher.publish("a", 2)
+        eventually(lambda: subscriber.got == [1, 2])
+        subscriber.abort()
+        eventually(lambda: not rows(starter))
+        subscriber.abort()  # nothing more to end: what is begun next ends at once
+        subscriber.begin()
+        eventually(lambda: not subscriber._pyro_listening and not rows(starter))
+        subscriber.begin()
+        publisher.publish("a", 3)
+        eventually(lambda: subscriber.got[-1] == 3)
+        subscriber.abort()
+        eventually(lambda: not rows(starter))
+
+
+def test_what_was_begun_goes_on_although_nobody_has_the_subscriber():
+    got = []
+
+    class Keeper(Subscriber):
+        def event(self, event):
+            got.append(event.msg)
+            if event.msg == "last":
+                self.abort()
+
+    with event_server() as starter:
+        subscriber = Keeper(esURI=starter.uri)
+        subscriber.subscribe("a")
+        subscriber.begin()
+        del subscriber
+        gc.collect()
+        publisher = Publisher(esURI=starter.uri)
+        publisher.publish("a", 1)
+        eventually(lambda: got == [1])
+        hub_state().streams.copy().pop().close("a wire was cut")
+        eventually(lambda: not rows(starter))
+        eventually(lambda: rows(starter))
+        gc.collect()
+        publisher.publish("a", "last")
+        eventually(lambda: got == [1, "last"])
+        eventually(lambda: not rows(starter))
+
+
+def test_after_abort_in_an_event_no_other_comes():
+    with event_server() as starter:
+        subscriber = Recorder(esURI=starter.uri)
+        subscriber.setThreading(0)
+        subscriber.set_queue(events=0)
+        subscriber.subscribe("a")
+
+        def event(event):
+            subscriber.got.append(event.msg)
+            if event.msg == 2:
+                subscriber.abort()
+
+        subscriber.event = event
+        for msg in range(6):
+            starter.server.publish("a", msg)
+        subscriber.listen()
+        assert subscriber.got == [0, 1, 2]
+        subscriber.begin()
+        eventually(lambda: [gap.count for gap in subscriber.gaps] == [3])
+        subscriber.abort()
+        eventually(lambda: not rows(starter))
+
+
+def driven(subscriber, drive, condition, publisher):
+    """Drive a subscriber by a foreign loop in a thread of its own, until `condition`; the server is in this one."""
+    problems = []
+
+    def run():
+        try:
+            subscriber.subscribe("a")
+            source = drive(subscriber)
+            publisher(1)
+            publisher(2)
+            for _ in range(1000):
+                if condition():
+                    break
+                readable, _, _ = select(source.getServerSockets(), [], [], 0.05)
+                if readable:
+                    source.handleRequests(0)
+            subscriber.abort()
+            with contextlib.suppress(PyroError):
+                for _ in range(1000):  # an own daemon is stopped in one of the next turns
+                    source.getServerSockets()
+                    source.handleRequests(0.01)
+                problems.append("it goes on")
+        except BaseException as error:
+            problems.append(error)
+
+    thread = Thread(target=run)
+    thread.start()
+    eventually(lambda: not thread.is_alive(), 20)
+    thread.join()
+    assert problems == []
+
+
+def by_itself(subscriber):
+    subscriber.begin()
+    return subscriber
+
+
+def by_its_daemon(subscriber):
+    """As in programs for Pyro 3."""
+    config.PYRO_PORT = 0
+    return subscriber.getDaemon()
+
+
+@pytest.mark.parametrize("drive", [by_itself, by_its_daemon])
+def test_in_a_foreign_loop(drive):
+    with event_server() as starter:
+        subscriber = Recorder(esURI=starter.uri)
+        publisher = Publisher(esURI=starter.uri)
+        driven(subscriber, drive, lambda: subscriber.got == [1, 2], lambda msg: publisher.publish("a", msg))
+        eventually(lambda: not rows(starter))
+
+
+def test_its_daemons_loop_serves_events_too():
+    config.PYRO_PORT = 0
+    with event_server() as starter:
+        subscriber = Recorder(esURI=starter.uri)
+        subscriber.subscribe("a")
+        starter.server.publish("a", 1)
+        subscriber.getDaemon().requestLoop(lambda: not subscriber.got)
+        assert subscriber.got == [1]
+        subscriber.abort()
+        eventually(lambda: not rows(starter))
+
+
+def test_a_round_takes_what_came_and_waits_no_longer():
+    with event_server() as starter:
+        subscriber = Recorder(esURI=starter.uri)
+        for nothing in (subscriber.getServerSockets, subscriber.handleRequests):
+            with pytest.raises(PyroError, match="was not begun"):
+                nothing()
+        subscriber.subscribe("a")
+        subscriber.begin()
+        subscriber.handleRequests(0)
+        gevent.spawn(starter.server.publish, "a", 1)
+        subscriber.handleRequests(30)
+        assert subscriber.got == [1]
+        said = []
+
+        def elsewhere():
+            try:
+                subscriber.handleRequests(0)
+            except PyroError as error:
+                said.append(str(error))
+
+        thread = Thread(target=elsewhere)
+        thread.start()
         eventually(lambda: not thread.is_alive())
         thread.join()
+        assert said == [f"{subscriber!r} listens in another thread"]
+        subscriber.abort()
+        eventually(lambda: not rows(starter))
+
+
+def test_its_daemon_serves_in_the_thread_that_listens():
+    class Thing(core.ObjBase):
+        def thread(self):
+            return threading.get_ident()
+
+    config.PYRO_PORT = 0
+    with event_server() as starter:
+        subscriber = Recorder(esURI=starter.uri)
+        with listening_elsewhere(subscriber) as thread:
+            eventually(lambda: rows(starter))
+            uri = subscriber.getDaemon().connect(Thing())
+            assert core.getProxyForURI(uri).thread() == thread.ident
 
 
 # ---- bad input

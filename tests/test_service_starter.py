@@ -1,13 +1,19 @@
 from __future__ import annotations
 
+import contextlib
+
 import gevent
 import gevent.event
 import pytest
+from gevent import monkey
 
-from gpyro import core
-from gpyro.errors import PyroError
+from gpyro import config, core
+from gpyro.errors import DaemonError, PyroError
 from gpyro.service_starter import ServiceDaemon, ServiceStarter, say
 from tests.support import eventually, uri_of
+
+# Real ones, also in a patched process.
+Thread, Flag = monkey.get_original("threading", "Thread"), monkey.get_original("threading", "Event")
 
 
 class Service(core.ObjBase):
@@ -72,3 +78,96 @@ def test_where_nobody_reads_nothing_is_said(monkeypatch):
 
     monkeypatch.setattr("builtins.print", closed)
     say("anything")
+
+
+# ---- in other threads
+
+
+@contextlib.contextmanager
+def started(starter):
+    """Have it start in another thread; gives what came of that."""
+    outcome = []
+
+    def run():
+        try:
+            starter.start()
+            outcome.append("ended")
+        except Exception as error:
+            outcome.append(error)
+
+    thread = Thread(target=run, daemon=True)
+    thread.start()
+    try:
+        yield outcome
+    finally:
+        starter.shutdown()
+        eventually(lambda: not thread.is_alive())
+        thread.join()
+
+
+class Halting(Starter):
+    """Stands still in a step of starting until it is told to go on."""
+
+    def __init__(self, step):
+        super().__init__()
+        self.step, self.there, self.go_on = step, Flag(), Flag()
+
+    def halt(self, step):
+        if step == self.step:
+            self.there.set()
+            self.go_on.wait(10)
+
+    def initialize(self):
+        self.halt("before the daemon")
+        super().initialize()
+        self.halt("before serving")
+
+    def _begin_to_serve(self):
+        self.halt("serving")
+
+
+@pytest.mark.parametrize("step", ["before the daemon", "before serving", "serving"])
+def test_what_is_ended_while_it_starts_ends(step, capsys):
+    starter = Halting(step)
+    with started(starter) as outcome:
+        eventually(starter.there.is_set)
+        starter.shutdown()
+        starter.go_on.set()
+        eventually(lambda: outcome == ["ended"])
+    assert not starter.mustContinueRunning()
+    assert "Test Server gracefully stopped." in capsys.readouterr().out
+
+
+def test_who_waits_is_told_that_it_could_not_be_started(monkeypatch):
+    starter = Halting("before the daemon")
+    waiting = gevent.spawn(starter.waitUntilStarted)
+    with started(starter) as outcome:
+        eventually(starter.there.is_set)
+        assert not waiting.ready()
+        with monkeypatch.context() as patched:
+            patched.setattr(config, "PYRO_HOST", "no.such.host.invalid")
+            starter.go_on.set()
+            assert waiting.get(timeout=10) is False
+            eventually(lambda: outcome)
+        assert isinstance(outcome[0], DaemonError)
+        assert starter.waitUntilStarted() is False
+    with started(starter):  # once more
+        assert starter.waitUntilStarted(10) is True
+    assert starter.waitUntilStarted(0) is False
+
+
+def test_a_second_start_does_not_disturb_the_first():
+    class Once(Starter):
+        def initialize(self):
+            if self.daemon is not None:
+                raise PyroError("it runs already")
+            super().initialize()
+
+    starter = Once()
+    starter.begin()
+    for again in (starter.begin, starter.start):
+        with pytest.raises(PyroError, match="runs already"):
+            again()
+    assert starter.waitUntilStarted()
+    starter.stop()
+    assert not starter.waitUntilStarted(0)

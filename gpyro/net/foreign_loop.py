@@ -138,7 +138,9 @@ class LoopSocket:
     def close(self) -> None:
         """Let go of the descriptors. On the hub's thread."""
         self._state.belongings.discard(self)
-        self._state.poke = None
+        # Its timer is gone, and the foreign loop may wait for others of this hub.
+        others = (other for other in self._state.belongings if isinstance(other, LoopSocket) and other.tells_all)
+        self._state.poke = next((other._poke for other in others), None)
         self.close_inherited()
 
     def forked(self) -> None:

@@ -9,6 +9,8 @@ import gevent
 import pytest
 
 from gpyro import core
+from gpyro.net.foreign_loop import LoopSocket
+from gpyro.net.hub import hub_state
 from gpyro.wire.frames import Kind, pack
 from gpyro.wire.hello import Hello
 from tests.net.peers import connection
@@ -420,3 +422,20 @@ def test_a_hello_that_came_while_the_loop_stood_still_is_no_late_one():
             server.say("go on")
             assert sock.recv(5) == b"gPyr\x02"  # the welcome
         end(server, uri.getProxy())
+
+
+def test_when_one_of_two_is_closed_the_other_is_told_by_other_threads():
+    state = hub_state()
+    first, second = LoopSocket(state), LoopSocket(state)
+    try:
+        for sock in (first, second):
+            sock.fileno()
+            sock.begin_round()
+            sock.end_round(False)
+        second.close()
+        # Else it would be up to a second until the loop turns again.
+        assert state.poke == first._poke
+    finally:
+        second.close()
+        first.close()
+    assert state.poke is None
