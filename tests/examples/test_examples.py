@@ -3,17 +3,29 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import re
 import signal
+from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from tests.naming import environment
 from tests.programs import Program, program
 from tests.support import ROOT
 
 EXAMPLES = ROOT / "examples"
-NAMES = ("attributes", "bank", "chat", "login", "oneway", "ownloop", "reconnect", "sessions", "simple")
+PARTS = {
+    **{
+        name: {"server.py", "client.py"}
+        for name in ("attributes", "chat", "login", "oneway", "ownloop", "reconnect", "sessions", "simple", "chatrooms")
+    },
+    "bank": {"server.py", "client.py", "bank.py"},
+    "allinone": {"shop.py", "threads.py", "greenlets.py", "oneloop.py"},
+    "stocks": {"server.py", "market.py", "ticker.py"},
+}
 
 
 def run(
@@ -36,7 +48,9 @@ def port_of(uri: str) -> str:
 def served(name: str, **items: str) -> Iterator[tuple[Program, str]]:
     """The server of an example, which Ctrl-C ends at last, and the port that it has."""
     with run(name, "server", **items) as server:
-        port = port_of(server.line())
+        while not (line := server.line()).startswith("PYRO://"):  # an event server speaks first
+            pass
+        port = port_of(line)
         yield server, port
         server.send_signal(signal.SIGINT)
         server.ended_well()
@@ -50,10 +64,10 @@ def outcome(name: str, **items: str) -> list[str]:
 
 def test_there_are_no_others_and_each_is_listed():
     there = {path.parent.name for path in EXAMPLES.glob("*/README.md")}
-    assert there == {*NAMES, "webapp"}
+    assert there == {*PARTS, "webapp"}
     assert set(re.findall(r"\| \[(\w+)\]\(\1\)", (EXAMPLES / "README.md").read_text())) == there
-    for name in NAMES:
-        assert {path.name for path in (EXAMPLES / name).iterdir() if path.is_file()} >= {"server.py", "client.py"}
+    for name, parts in PARTS.items():
+        assert {path.name for path in (EXAMPLES / name).glob("*.py")} == parts
 
 
 def test_simple():
@@ -158,3 +172,142 @@ def test_ownloop():
             assert client.ended_well() == "it is up, for seconds: True\n"
         assert server.line() == "received good morning"
         assert server.ended_well() == "stopped\n"
+
+
+WAYS = ("threads", "greenlets", "oneloop")
+
+
+@pytest.fixture
+def names(tmp_path: Path) -> dict[str, str]:
+    """Where the name server of the example and its clients are to be."""
+    # Names outlive any pause of this machine, and no search for the name server is over because of one.
+    items = environment(tmp_path, PYRO_NS_LEASE=60.0, PYRO_NS_HOSTNAME="127.0.0.1")
+    return {name.removeprefix("GPYRO_"): value for name, value in items.items()}
+
+
+def begin(part: Program) -> list[str]:
+    """What the program prints until all is there."""
+    lines = [part.line()]
+    while lines[-1] != "all is there":
+        lines.append(part.line())
+    return lines
+
+
+def last_words(way: str) -> list[str]:
+    servers = ["Event Server gracefully stopped.", "Name Server gracefully stopped."]
+    return [*(servers if way == "threads" else ()), "the end"]
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_all_in_one_ends_when_all_is_sold(way, names):
+    with run("allinone", way, "4", **names) as part:
+        before = begin(part)
+        assert before.index("Name Server started.") < before.index("Event Server started.")
+        said = part.ended_well().splitlines()
+    fruit = ["apple 1", "pear 2", "apple 3", "pear 4"]
+    assert [line for line in said if line.startswith("listener")] == [f"listener: sales.{one}" for one in fruit]
+    answers = [line for line in said if line.startswith("customer")]
+    assert answers == [f"customer: {one.replace(' ', ' number ')}" for one in fruit]
+    assert said[8:] == last_words(way)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_all_in_one_serves_others_until_ctrl_c(way, names):
+    with run("allinone", way, "0", **names) as part:
+        begin(part)
+        for number in (1, 2):
+            with run("allinone", "shop", **names) as customer:
+                assert customer.ended_well() == f"customer: apple number {number}\n"
+            assert part.line() == f"listener: sales.apple {number}"
+        part.send_signal(signal.SIGINT)
+        assert part.ended_well().splitlines() == ["Ctrl-C", *last_words(way)]
+
+
+def test_all_in_one_says_so_when_a_part_cannot_start(names):
+    with run("allinone", "threads", "0", **names) as first:
+        begin(first)
+        with run("allinone", "threads", "0", **names) as second:
+            code, out, err = second.end()
+            assert code == 1
+            assert "already running" in out
+            assert "Cannot start multiple Name Servers" in err
+            assert err.endswith("it could not be started\n")
+        first.send_signal(signal.SIGINT)
+        first.ended_well()
+
+
+def test_stocks():
+    rounds, symbols = 12, 9
+    with run("stocks", "server") as server, contextlib.ExitStack() as started:
+        port = port_of([server.line() for _ in range(4)][1])
+        tickers = [
+            started.enter_context(run("stocks", "ticker", *arguments, port=port))
+            for arguments in (
+                ("Food.Bread", "machines.cogs", "food.beer"),
+                ("--match", "energy\\.", "wheels"),
+                ("--slow", "--match", ".*"),
+            )
+        ]
+        assert [ticker.line() for ticker in tickers] == ["listening"] * 3
+        with run("stocks", "market", str(rounds), port=port) as market:
+            assert market.ended_well() == f"published {rounds * symbols} quotes\n"
+        by_subject, by_pattern, slow = (ticker.ended_well().splitlines() for ticker in tickers)
+        server.send_signal(signal.SIGINT)
+        server.ended_well()
+    for lines, companies in (
+        (by_subject, ("food.bread", "machines.cogs")),
+        (by_pattern, ("energy.coal", "energy.sun", "energy.wind")),
+    ):
+        assert lines.pop() == f"the market is closed: {rounds * len(companies)} quotes seen, 0 missed"
+        assert Counter(line.split()[0] for line in lines) == dict.fromkeys(companies, rounds)
+        for company in companies:
+            quotes = [line.split()[1:] for line in lines if line.startswith(company)]
+            prices = [100.0, *(float(price) for price, _ in quotes)]
+            assert [f"({new - old:+.2f})" for old, new in itertools.pairwise(prices)] == [
+                change for _, change in quotes
+            ]
+    seen, missed = (int(text) for text in re.findall(r"\d+", slow.pop()))
+    assert missed > 0
+    assert seen + missed == rounds * symbols
+    gaps = [line for line in slow if "missed" in line]
+    assert sum(int(line.split()[0]) for line in gaps) == missed
+    assert "the subscriber was too slow" in gaps[0]
+    assert slow[-1].startswith("machines.wheels")  # the newest came
+
+
+def test_chatrooms():
+    with served("chatrooms") as (_, port), contextlib.ExitStack() as started:
+
+        def guest(name: str, room: str) -> Program:
+            return started.enter_context(run("chatrooms", "client", name, room, port=port))
+
+        ann = guest("ann", "garden")
+        assert ann.line() == "you are in garden, with ann"
+        with run("chatrooms", "client", "ann", "garden", port=port) as second:
+            assert second.end()[::2] == (1, "there is a ann in garden already\n")
+        bob = guest("bob", "garden")
+        assert bob.line() == "you are in garden, with ann, bob"
+        assert ann.line() == "[garden] bob: is here"
+        bob.say("hello")
+        assert ann.line() == bob.line() == "[garden] bob: hello"
+        bob.say("/enter kitchen")
+        assert bob.line() == "you are in kitchen, with bob"
+        bob.say("is anybody here?")
+        assert bob.line() == "[kitchen] bob: is anybody here?"
+        ann.say("hello yourself")  # what was said in the kitchen did not get here
+        assert ann.line() == bob.line() == "[garden] ann: hello yourself"
+        bob.say("/leave garden")
+        assert ann.line() == "[garden] bob: has left"
+        assert bob.line() == "you have left garden"
+        ann.say("/enter kitchen")
+        assert ann.line() == "you are in kitchen, with ann, bob"
+        assert bob.line() == "[kitchen] ann: is here"
+        bob.kill()
+        ann.say("/guests")
+        while (line := ann.line()) == "ann bob":  # the server has not looked yet
+            ann.say("/guests")
+        assert sorted((line, ann.line())) == ["[kitchen] bob: has left", "ann"]
+        ann.say("/enter kitchen")
+        assert ann.line() == "you cannot do that now"
+        ann.say("")
+        assert ann.ended_well().splitlines() == ["you have left garden", "you have left kitchen"]

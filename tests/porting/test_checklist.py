@@ -60,6 +60,20 @@ CHECKLIST = {
         "porting/loops::everything_in_one_process_in_one_select_loop",
         "examples/examples::ownloop",
     ),
+    "AllInOne: threads, and one select loop": (
+        "examples/examples::all_in_one_ends_when_all_is_sold",
+        "examples/examples::all_in_one_serves_others_until_ctrl_c",
+        "eventsvc::in_a_foreign_loop",
+    ),
+    "waitUntilStarted": (
+        "event_starter::other_threads_wait_until_it_is_started",
+        "service_starter::who_waits_is_told_that_it_could_not_be_started",
+    ),
+    "EventServiceStarter": (
+        "event_starter::what_it_prints_from_start_to_end",
+        "event_starter::it_is_registered_as_long_as_it_runs",
+        "event_starter::driven_by_a_foreign_loop",
+    ),
     "shutdown, shutdown(True)": (
         "porting/daemons::how_servers_end",
         "porting/factories::disconnecting_by_object_by_id_and_by_going_through_what_is_registered",
@@ -396,7 +410,7 @@ DIFFERENCES = {
         "name_cache::what_is_not_there_is_told_by_the_call",
         "name_cache::a_server_that_restarts_elsewhere_is_found_again",
     ),
-    "`Subscriber`": ("eventsvc::its_daemon_is_for_the_programs_own_objects",),
+    "`Subscriber`": ("eventsvc::its_daemon_is_for_the_programs_own_objects", "eventsvc::in_a_foreign_loop"),
     "order of events": (
         "eventsvc::each_publishers_events_on_a_subject_stay_in_order",
         "eventsvc::with_threads_one_subject_does_not_wait_for_another",
@@ -418,6 +432,7 @@ DIFFERENCES = {
         "event_tool::arguments_that_do_not_fit_show_the_usage",
         "event_tool::a_port_in_use",
     ),
+    "`waitUntilStarted` of a starter that fails": ("service_starter::who_waits_is_told_that_it_could_not_be_started",),
     "`listen` after `abort`": (
         "eventsvc::who_does_not_listen_any_more_misses_events_and_is_told_how_many",
         "eventsvc::abort_in_an_event_and_before_listening",
