@@ -352,7 +352,8 @@ class Subscriber(CallbackObjBase):
         `handleRequests`. Raises as `listen`.
         """
         with self._pyro_changing:
-            if self._pyro_begun and self._pyro_stop.is_set():
+            link = self._pyro_link
+            if self._pyro_begun and (self._pyro_stop.is_set() or (link is not None and link.state.closed)):
                 self._pyro_detach()
             self._pyro_start_listening(object())
         if self._pyro_stop.is_set():

@@ -207,6 +207,8 @@ class Link:
     def _ended(self) -> None:
         """The event server, or the connection to it, is gone."""
         self._forget()
+        if self.state.closed:  # with its thread, in which nobody comes back
+            return
         subscriber = self.subscriber()
         over = self.closed or self.state.closed  # where its thread ends, the next `listen` attaches anew
         if not over and subscriber is not None and subscriber._pyro_link is self:

@@ -156,6 +156,7 @@ class Rounds:
 
     def close(self) -> None:
         """End the round, and let go of what foreign loops wait for. On the hub's thread."""
+        self.expect_no_more()
         self.wake()
         if self._socket is not None:
             self._socket.close()

@@ -878,6 +878,42 @@ def test_a_round_takes_what_came_and_waits_no_longer():
         eventually(lambda: not rows(starter))
 
 
+def test_an_event_may_outlast_what_began(caplog):
+    with event_server() as starter:
+        subscriber = Recorder(esURI=starter.uri)
+        subscriber.subscribe("a")
+        subscriber.begin()
+        subscriber.getServerSockets()
+
+        def event(event):
+            subscriber.abort()
+            eventually(lambda: not subscriber._pyro_listening)
+            subscriber.got.append(event.msg)
+
+        subscriber.event = event
+        starter.server.publish("a", 1)
+        eventually(lambda: subscriber.got == [1])
+        eventually(lambda: not rows(starter))
+        turns()
+    assert [record.getMessage() for record in caplog.records if record.levelname != "INFO"] == []
+
+
+def test_what_began_in_a_thread_that_is_gone_may_begin_again():
+    with event_server() as starter:
+        subscriber = Recorder(esURI=starter.uri)
+        subscriber.subscribe("a")
+        thread = Thread(target=subscriber.begin)
+        thread.start()
+        eventually(lambda: not thread.is_alive())
+        thread.join()
+        eventually(lambda: not rows(starter))
+        subscriber.begin()
+        starter.server.publish("a", 1)
+        eventually(lambda: subscriber.got == [1])
+        subscriber.abort()
+        eventually(lambda: not rows(starter))
+
+
 def test_its_daemon_serves_in_the_thread_that_listens():
     class Thing(core.ObjBase):
         def thread(self):
