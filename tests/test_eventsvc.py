@@ -843,7 +843,8 @@ def test_its_daemons_loop_serves_events_too():
         subscriber = Recorder(esURI=starter.uri)
         subscriber.subscribe("a")
         starter.server.publish("a", 1)
-        subscriber.getDaemon().requestLoop(lambda: not subscriber.got)
+        with gevent.Timeout(10):
+            subscriber.getDaemon().requestLoop(lambda: not subscriber.got, None)
         assert subscriber.got == [1]
         subscriber.abort()
         eventually(lambda: not rows(starter))
