@@ -174,7 +174,7 @@ class EventServerControl:
             patterns = [EVERYTHING]
         tail = Tail(self._output, self._identification, self._uri, self._most)
         with self._is_event_server(), deadline(CALL_SECONDS):
-            tail.begin(subjects, patterns)
+            tail.follow(subjects, patterns)
         tail.run()
         return 0
 

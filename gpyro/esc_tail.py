@@ -53,7 +53,7 @@ class Tail(Subscriber):
         self._over = False
         self._failure: OSError | None = None
 
-    def begin(self, subjects: list[str], patterns: list[str]) -> None:
+    def follow(self, subjects: list[str], patterns: list[str]) -> None:
         """Subscribe, and tell to what. Raises as `Subscriber.subscribe` does."""
         self.subscribe(subjects)
         self.subscribeMatch(patterns)

@@ -288,7 +288,8 @@ class Subscriber(CallbackObjBase):
                     lanes.wait_for_room()
                 # Copies of an event stay together, since the event server cannot be told of a half.
                 is_event = len(item) == 4
-                if not (is_event and item[3] == number) and self._pyro_ends_here(link):
+                is_copy = is_event and item[3] == number
+                if self._pyro_stop.is_set() or (not is_copy and self._pyro_ends_here(link)):
                     return
                 if not is_event:
                     count, self._pyro_seen, why = item
@@ -303,7 +304,7 @@ class Subscriber(CallbackObjBase):
 
     def _pyro_ends_here(self, link: Link) -> bool:
         """Whether no further event of this link is to be begun with; the event server is told of the last one."""
-        return self._pyro_link is not link or not self._pyro_listening or self._pyro_stop.is_set()
+        return self._pyro_link is not link or not self._pyro_listening
 
     def _pyro_miss(self, count: int | None, why: str) -> None:
         """So many events were missed: `missed` is told of that before the next one."""

@@ -30,7 +30,7 @@ def es():
 
 
 def tail(tail, subjects, patterns):
-    tail.begin(subjects, patterns)
+    tail.follow(subjects, patterns)
     tail.run()
 
 
