@@ -64,10 +64,12 @@ def full_name(name: str, default_group: str | Callable[[], str], text: str = "in
         NamingError: it is no name, or it is relative and the default group is no absolute name. `args` is the text, the
             name as it was given (shortened if it is long), and what is wrong with it.
     """
+    if isinstance(name, str) and name[:1] == ROOT and len(name) <= MAX_NAME and _PARTS.fullmatch(name, 1):
+        return name  # as nearly always
     wrong = fault(name)
     if wrong:
         raise NamingError(text, shown(name), wrong)
-    if name[0] == ROOT:
+    if name == ROOT:
         return name
     if callable(default_group):
         default_group = default_group()

@@ -195,8 +195,7 @@ class NameServer(ObjBase):
             NamingError: as `NameSpace.register`; 'invalid URI' also for one that only the machine it comes from can
                 use, when it comes from another machine than the name server's.
         """
-        self._check_reach(URI)
-        self.space.register(name, URI, 0, self._owner())
+        self.space.register(name, URI, 0, self._check_owner(URI))
 
     def unregister(self, name: str) -> None:
         """As `NameSpace.unregister`."""
@@ -287,11 +286,11 @@ class NameServer(ObjBase):
             NamingError: as `register`.
             LeaseLostError: the lease is over.
         """
-        self._check_reach(URI)
+        owner = self._check_owner(URI)
         if make_groups:
             name = full_name(name, config.PYRO_NS_DEFAULTGROUP)
             self.space.prepare([name.rpartition(".")[0] or ":"])
-        self.space.enrol(name, URI, lease, self._owner(), replacing)
+        self.space.enrol(name, URI, lease, owner, replacing)
 
     def keep(self, lease: int, seconds: float = 0.0) -> str:
         """Renew a lease; gives the identity of the store, after so many seconds, or when the server is about to stop.
@@ -431,11 +430,18 @@ class NameServer(ObjBase):
             if not self._waiting[channel]:
                 del self._waiting[channel]
 
-    def _check_reach(self, uri: object) -> None:
-        """Refuse what others than its owner cannot use."""
+    def _check_owner(self, uri: object) -> str | None:
+        """Who registers this, if that is known; refuses what nobody else can use."""
         call = current_call()
-        if call is None or _is_ours(call.session.channel.address):
-            return
+        if call is None:
+            return None
+        channel = call.session.channel
+        if not _is_ours(channel.address):
+            self._check_reach(uri)
+        return channel.identity or None
+
+    def _check_reach(self, uri: object) -> None:
+        """Refuse what leads another machine to itself."""
         try:
             address = uris.parse(str(uri)).address
         except URIError:
@@ -447,10 +453,6 @@ class NameServer(ObjBase):
                 f"{address} leads each machine to itself, and this name server is another machine's, too: bind an "
                 "address of the network (PYRO_HOST), or say which one URIs are to have (PYRO_PUBLISHHOST)",
             )
-
-    def _owner(self) -> str | None:
-        call = current_call()
-        return call.session.channel.identity or None if call is not None else None
 
 
 class PersistentNameServer(NameServer):

@@ -84,12 +84,12 @@ class Condition(NamedTuple):
 
 def absent(key: str) -> Condition:
     """The key is not there."""
-    return Condition(key, created=0)
+    return Condition(key, 0)
 
 
 def same(entry: Entry) -> Condition:
     """The key was not deleted since, though it may have been put again."""
-    return Condition(entry.key, created=entry.created)
+    return Condition(entry.key, entry.created)
 
 
 def unchanged(entry: Entry) -> Condition:
@@ -345,15 +345,14 @@ def check_key(key: object) -> None:
         raise TypeError(f"a key is a string, not {type(key).__name__}")
     if not key:
         raise ValueError("a key must not be empty")
-    check_prefix(key)
+    if not key.isascii() or len(key) > MAX_KEY or "\0" in key:  # as hardly ever
+        check_prefix(key)
 
 
 def check_prefix(prefix: object) -> None:
     """Raise ValueError or TypeError unless this can be the beginning of keys."""
     if not isinstance(prefix, str):
         raise TypeError(f"a prefix is a string, not {type(prefix).__name__}")
-    if prefix.isascii() and len(prefix) <= MAX_KEY and "\0" not in prefix:
-        return  # as nearly always
     try:
         size = len(prefix.encode())
     except UnicodeEncodeError:

@@ -96,6 +96,15 @@ def parse(text: str) -> ParsedURI:
     Raises:
         URIError: for everything that is no URI (a value that is no string included); says what is wrong, and where.
     """
+    return ParsedURI(*_fields(text))
+
+
+def protocol_of(text: str) -> str:
+    """Check a URI as `parse` does, and tell its protocol. Raises URIError likewise."""
+    return _fields(text)[0]
+
+
+def _fields(text: str) -> tuple[str, str, int, str]:
     if not isinstance(text, str):
         raise URIError(f"invalid URI format: a URI is a string, not {type(text).__name__}")
     try:
@@ -163,14 +172,14 @@ def unix_address(path: str | os.PathLike[str]) -> str:
 # ---- reading
 
 
-def _parse(text: str) -> ParsedURI:
+def _parse(text: str) -> tuple[str, str, int, str]:
     if len(text) > MAX_LENGTH:
         raise _Fault(f"longer than {MAX_LENGTH} characters", MAX_LENGTH)
     usual = _USUAL.fullmatch(text)
     if usual:
         scheme, place, object_id = usual.groups()
         address, port = _parse_place(place, usual.start(2))
-        return ParsedURI(scheme, address, port, object_id)
+        return scheme, address, port, object_id
     stray = _NOT_PRINTABLE.search(text)
     if stray:
         _refuse_stray(text, stray.group(), stray.start())
@@ -181,7 +190,7 @@ def _parse(text: str) -> ParsedURI:
     if scheme == "PYRONAME" and (body.startswith(":") or "/" not in body):
         if not body:
             raise _Fault("the name is missing", start)
-        return ParsedURI(scheme, "", 0, body)
+        return scheme, "", 0, body
     what = "name" if PROTOCOLS[scheme] else "id"
     end = body.find("/", len(_UNIX) if is_unix(body) else 0)
     if end < 0:
@@ -192,7 +201,7 @@ def _parse(text: str) -> ParsedURI:
         _check_object_id(scheme, object_id)
     except _Fault as fault:
         raise _Fault(fault.why, start + end + 1 + fault.at) from None
-    return ParsedURI(scheme, address, port, object_id)
+    return scheme, address, port, object_id
 
 
 @functools.lru_cache(maxsize=1024)  # a program meets few of them, again and again

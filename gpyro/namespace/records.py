@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
 from gpyro.errors import StoreError
-from gpyro.names import ROOT, join, split
+from gpyro.names import ROOT, SEPARATOR, join
 from gpyro.store_contract import Entry
 
 GROUP: Final = 0
@@ -27,8 +27,10 @@ KEYS: Final = ROOT
 
 def key_of(name: str) -> str:
     """The key of an absolute name."""
-    group, part = split(name)
-    return f"{group}:{part}" if group else ROOT
+    group, dot, part = name.rpartition(SEPARATOR)
+    if dot:
+        return f"{group}:{part}"
+    return ROOT + name if name != ROOT else ROOT
 
 
 def name_of(key: str) -> str:
@@ -101,11 +103,16 @@ class Record(NamedTuple):
 
 def new_record(uri: str, system: NameSpaceSystemMeta, meta: bytes = b"") -> Record:
     """A record of an object, or of a group if `uri` is empty."""
-    if system.owner is None and system.seen is None:  # as it is nearly always
-        return Record(uri, b'{"timestamp": %b}' % repr(system.timestamp).encode(), meta)
     members: dict[str, Any] = {"timestamp": system.timestamp}
     members |= {name: value for name, value in (("owner", system.owner), ("seen", system.seen)) if value is not None}
     return Record(uri, json.dumps(members).encode(), meta)
+
+
+def object_value(uri: str, timestamp: float, owner: str | None) -> bytes:
+    """What `Record.encode` gives of an object that is new."""
+    if owner is None:  # as it is nearly always
+        return f'O {uri}\n{{"timestamp": {timestamp!r}}}\n'.encode()
+    return new_record(uri, NameSpaceSystemMeta(timestamp, owner, OBJECT)).encode()
 
 
 def is_group(entry: Entry) -> bool:

@@ -38,6 +38,7 @@ from .records import (
     keys_in,
     name_of,
     new_record,
+    object_value,
     read_record,
     read_uri,
 )
@@ -129,9 +130,7 @@ class NameSpace:
                 'invalid URI'; with the two about the parent, the offending name is that of the group or the object.
             LeaseLostError: there is no such lease any more.
         """
-        name = self._full(name)
-        record = self._new_object(uri, owner)
-        self._create(name, record.encode(), lease, "name already exists")
+        self._create(self._full(name), self._new_object(uri, owner), lease, "name already exists")
 
     def enrol(self, name: str, uri: object, lease: int = 0, owner: str | None = None, replacing: str = "") -> None:
         """Register an object, if need be again: a name that stands for it already is only put under the lease.
@@ -394,8 +393,8 @@ class NameSpace:
         return read_record(self._entry(self._full(name), "name not found"))
 
     def _rebind(self, node: Node, uri: object, lease: int, owner: str | None) -> bool:
-        record = self._new_object(uri, owner)._replace(meta=node.record.meta)
-        return self.store.replace(node.entry, record.encode(), lease).done
+        value = self._new_object(uri, owner) + node.record.meta
+        return self.store.replace(node.entry, value, lease).done
 
     def _commit_if_same(self, entry: Entry, *steps: Delete | DeleteAll) -> bool:
         return self.store.commit([same(entry)], steps).done
@@ -403,9 +402,9 @@ class NameSpace:
     def _create(self, name: str, value: bytes, lease: int, taken: str) -> None:
         if name == ROOT:
             raise NamingError(taken, name)
-        key, group = key_of(name), split(name)[0]
+        key, group_key = key_of(name), key_of(split(name)[0])
         while True:
-            parent = self.store.get(key_of(group))
+            parent = self.store.get(group_key)
             if parent is None or not is_group(parent):
                 self._refuse_parent(name)
             outcome = self.store.commit([absent(key), same(parent)], [Put(key, value, lease)])
@@ -443,18 +442,15 @@ class NameSpace:
     def _new_group(self) -> bytes:
         return new_record("", NameSpaceSystemMeta(self._clock(), None, GROUP)).encode()
 
-    def _new_object(self, uri: object, owner: str | None) -> Record:
+    def _new_object(self, uri: object, owner: str | None) -> bytes:
+        """The value of an object, without metadata of the user's, which would stand at its end."""
         try:
             text = uri if isinstance(uri, str) else str(uri)
-            parsed = uris.parse(text)
-            if parsed.protocol == "PYRONAME":
+            if uris.protocol_of(text) == "PYRONAME":
                 raise URIError("a name cannot stand for another name")
         except URIError as error:
             raise NamingError("invalid URI", shown(uri if isinstance(uri, str) else str(uri)), str(error)) from error
-        now = self._clock()
-        if owner is not None and len(owner) > MAX_OWNER:
-            owner = owner[:MAX_OWNER]
-        return new_record(text, NameSpaceSystemMeta(now, owner, OBJECT))
+        return object_value(text, self._clock(), owner and owner[:MAX_OWNER])
 
 
 def names_changed(change: Change) -> list[NameEvent]:

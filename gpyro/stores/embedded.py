@@ -164,7 +164,10 @@ class EmbeddedStore(Store):
 
     def _check(self) -> None:
         """Raise StoreError unless it can be read."""
-        if self._hub is None:
+        hub = self._hub
+        if hub is not None and hub is get_hub_if_exists() and self._process == os.getpid() and not self._busy:
+            return  # as nearly always
+        if hub is None:
             raise StoreError("the store is not open")
         self._check_thread()
         if self._busy:
@@ -226,7 +229,7 @@ class EmbeddedStore(Store):
             self._settle()
             return Outcome(True, revision)
         self._write(Write(change)).wait()
-        return Outcome(True, change.revision, (), sum(entry is None for _, entry in change.events))
+        return Outcome(True, change.revision, (), [entry for _, entry in change.events].count(None))
 
     def _settle(self) -> None:
         """Wait until what was judged by is saved: else it could be told of, and then be lost."""

@@ -170,8 +170,9 @@ class Head:
 
     def refused(self, conditions: Sequence[Condition]) -> tuple[Entry | None, ...] | None:
         """The entries of the keys of the conditions if one does not hold, None if all do."""
+        get = self.get
         for condition in conditions:
-            if not condition.holds(self.get(condition.key)):
+            if not condition.holds(get(condition.key)):
                 return tuple(self.get(one.key) for one in conditions)
         return None
 
@@ -191,10 +192,11 @@ class Head:
                 events.update(dict.fromkeys(self.keys(step.prefix)))
         if not events:
             return None
+        pending = self._pending
         for key, entry in events.items():
-            self._pending[key] = revision, entry
+            pending[key] = revision, entry
         self.revision = revision
-        return Change(revision, tuple(map(Event._make, events.items())))
+        return Change(revision, tuple([Event(key, entry) for key, entry in events.items()]))
 
     def end_lease(self, lease: int) -> Change | None:
         """Delete the keys under a lease, as a change that is to be saved; None if there are none."""
