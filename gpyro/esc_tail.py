@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import select
 import stat
 import sys
 import time
@@ -12,6 +11,7 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 import gevent
+from gevent import monkey
 from gevent.socket import wait_read
 
 from gpyro.control_output import Output, as_json, date
@@ -25,6 +25,9 @@ _TEXTS: Final = {
     "lost": "event server lost: {reason}",
     "back": "event server is back",
 }
+
+# gevent's own, in a patched process, does not tell of errors that nobody asks for.
+_poll = monkey.get_original("select", "poll")
 
 
 class Tail(Subscriber):
@@ -122,7 +125,7 @@ class Tail(Subscriber):
                 watching.kill()
 
     def _watch_reader(self, descriptor: int) -> None:
-        poll = select.poll()
+        poll = _poll()
         poll.register(descriptor, 0)
         while not poll.poll(0):  # errors are told although nobody asks for them
             wait_read(descriptor)  # which they end as well

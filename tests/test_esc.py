@@ -428,8 +428,9 @@ def test_a_tail_outlives_an_event_server_that_is_killed(env):
             assert (code, err) == (130, "")
 
 
-def test_nobody_reads_a_tail_any_more(env, es):
-    with program(AS_COMMAND, *MODULE, "-u", str(es.uri), "tail", environment=env) as tail:
+@pytest.mark.parametrize("how", [MODULE, LAUNCHER], ids=["module", "launcher"])
+def test_nobody_reads_a_tail_any_more(env, es, how):
+    with program(AS_COMMAND, *how, "-u", str(es.uri), "tail", environment=env) as tail:
         tail.line()
         tail.process.stdout.close()  # and no event comes
         eventually(lambda: tail.process.poll() is not None, 30)
