@@ -20,7 +20,7 @@ from gpyro.proxy import DynamicProxy
 from gpyro.pyrouri import PyroURI
 from gpyro.rounds import Rounds
 from gpyro.settings import config
-from gpyro.termination import answered_by
+from gpyro.termination import answered_by, wait_for
 from gpyro.tls import CallCancelled
 from gpyro.topics import Limits, Pattern, Policy, compared, fold, limits_of, subjects_of
 
@@ -336,13 +336,14 @@ class Subscriber(CallbackObjBase):
         """Have `event` called with the events that come, until `abort`. Blocks; may run in a greenlet or a thread.
 
         Raises:
+            KeyboardInterrupt: Ctrl-C.
             NamingError: no event server was found.
             ProtocolError: it cannot be reached.
             PyroError: it listens already.
         """
         self._pyro_start_listening()
         try:
-            self._pyro_stop.wait()
+            wait_for(self._pyro_stop)
         finally:
             self._pyro_detach()
 

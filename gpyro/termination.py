@@ -15,6 +15,9 @@ from typing import Any, NamedTuple
 from gevent import get_hub
 from greenlet import getcurrent
 
+from gpyro.locks import Event
+from gpyro.net.hub import hub_state
+
 
 class _Loop(NamedTuple):
     terminate: Callable[[], object] | None
@@ -55,6 +58,25 @@ def answered_by(terminate: Callable[[], object] | None, interrupt: Callable[[], 
             # Unless the program took the signal over meanwhile.
             if not _is_answered(number) and signal.getsignal(number) is ours:
                 signal.signal(number, ordinary)
+
+
+def wait_for(flag: Event) -> None:
+    """Wait until a flag is set, as the main greenlet's loop: Ctrl-C is a KeyboardInterrupt there, and nothing else."""
+    state, told = hub_state(), False
+
+    def interrupt() -> bool:
+        nonlocal told
+        if told:
+            return False
+        told = True
+        state.call_soon(lambda: state.interrupt(KeyboardInterrupt()))
+        return True
+
+    if getcurrent().parent is not None:  # somewhere else in the program the main greenlet does what it likes
+        flag.wait()
+        return
+    with answered_by(None, interrupt):
+        flag.wait()
 
 
 def _is_answered(number: int) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+
 import gevent
 import pytest
 
@@ -9,6 +11,7 @@ from gpyro.errors import ProtocolError
 from gpyro.eventsvc import Publisher, SubjectError
 from tests.event_service import Recorder, came_back, cut, event_server, listening, rows
 from tests.naming import configured, environment
+from tests.programs import program
 from tests.support import eventually, turns
 
 
@@ -231,3 +234,29 @@ def test_it_goes_on_trying_when_the_server_does_not_like_what_it_asks_for(caplog
             eventually(lambda: any("goes on trying: the subject" in r.getMessage() for r in caplog.records))
             del subscriber._pyro_subjects["wrong"]
             assert came_back(starter)["subjects"] == ["a"]
+
+
+LISTENS = """
+import gevent, sys
+from gpyro.eventsvc import Subscriber
+
+ticker = Subscriber(esURI=sys.argv[1])
+ticker.subscribe("stocks")
+gevent.get_hub().loop.run_callback(lambda: print("listening", flush=True))
+try:
+    ticker.listen()
+except KeyboardInterrupt:
+    print("Ctrl-C")
+ticker.abort()
+ticker.listen()
+print("the end")
+"""
+
+
+@pytest.mark.parametrize("patched", [False, True], ids=["unpatched", "patched"])
+def test_ctrl_c_leaves_listen_and_nothing_else_is_told_of_it(patched):
+    with event_server() as starter, program(LISTENS, str(starter.uri), patched=patched) as listens:
+        assert listens.line() == "listening"
+        eventually(lambda: starter.server.subscribers())
+        listens.send_signal(signal.SIGINT)
+        assert listens.end() == (0, "Ctrl-C\nthe end\n", "")
