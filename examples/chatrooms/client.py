@@ -5,10 +5,12 @@ python client.py NAME ROOM
 /enter ROOM, /leave ROOM and /guests do what they say; an empty line, or the end of the input, is the end.
 """
 
+import contextlib
 import sys
 import threading
 
 import gpyro.core
+from gpyro.errors import ProtocolError
 from gpyro.eventsvc import Subscriber
 
 
@@ -56,10 +58,12 @@ class Guest:
             show("you cannot do that now")
 
 
-guest = Guest(sys.argv[1])
+if len(sys.argv) != 3:
+    sys.exit(__doc__)
 try:
+    guest = Guest(sys.argv[1])
     guest.enter(sys.argv[2])
-except ValueError as error:
+except (ValueError, ProtocolError) as error:  # of the chat box; it is not there
     sys.exit(str(error))
 # Waiting for the keyboard holds this thread, so events come in another one.
 listening = threading.Thread(target=guest.ears.listen, daemon=True)
@@ -70,12 +74,13 @@ try:
             break
         try:
             guest.obey(line.strip())
-        except ValueError as error:  # of the chat box
+        except (ValueError, ProtocolError) as error:
             show(str(error))
 except KeyboardInterrupt:
     pass
 finally:
-    for room in list(guest.rooms):
-        guest.leave(room)
+    with contextlib.suppress(ProtocolError):  # where there is no chat box, there is nothing to leave
+        for room in list(guest.rooms):
+            guest.leave(room)
     guest.ears.abort()
     listening.join()

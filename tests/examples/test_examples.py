@@ -311,3 +311,20 @@ def test_chatrooms():
         assert ann.line() == "you cannot do that now"
         ann.say("")
         assert ann.ended_well().splitlines() == ["you have left garden", "you have left kitchen"]
+
+
+def test_chatrooms_without_a_chat_box():
+    with contextlib.ExitStack() as started:
+        with served("chatrooms") as (_, port):
+            ann = started.enter_context(run("chatrooms", "client", "ann", "garden", port=port))
+            assert ann.line() == "you are in garden, with ann"
+        refused = f"connection failed: localhost:{port}: Connection refused"
+        ann.say("are you there?")
+        assert ann.line() == refused
+        ann.send_signal(signal.SIGINT)
+        assert ann.end()[:2] == (0, "")
+        with run("chatrooms", "client", "bob", "garden", port=port) as bob:
+            assert bob.end() == (1, "", f"{refused}\n")
+    with run("chatrooms", "client", "bob") as bob:
+        code, _, err = bob.end()
+        assert (code, "python client.py NAME ROOM" in err) == (1, True)
