@@ -143,3 +143,31 @@ def test_what_is_taken_is_quick_and_what_it_begins_with_is_so():
 )
 def test_what_can_go_more_ways_is_more_work(easier, harder):
     assert 0 < Pattern(easier).work < Pattern(harder).work
+
+
+@pytest.mark.parametrize(
+    ("lazy", "steps"),
+    [
+        # One on takes eight, whatever comes behind it, and looking at the character one, or five for a set.
+        (".*?b", 255 * (8 + 1) + 255 * 1),
+        (".*?[bc]", 255 * (8 + 1) + 255 * 5),
+        ("[a-z]*?b", 255 * (8 + 5) + 255 * 1),
+        (".+?b", 255 * (8 + 1) + 255 * 1),
+        (".{0,9}?b", 9 * (8 + 1) + 9 * 1),
+        (".??b", 1 * (8 + 1) + 1 * 1),
+        ("a{2,9}?b", 9 * (8 + 1) + 1),  # one way: the b decides
+        ("a.*?", 1 + 1 * (8 + 1)),  # nothing comes behind it: as few as may be is none
+    ],
+)
+def test_what_is_taken_lazily_is_counted(lazy, steps):
+    assert Pattern(lazy).work == steps
+
+
+def test_lazy_repetitions_behind_each_other_multiply():
+    for one, another in ((".*?b", ".*?a.*?b"), (".*?a.*?b", ".*?a.*?a.*?b")):
+        assert 50 < Pattern(another).work / Pattern(one).work < 255
+    # Dearer than the others where the next character decides, and cheaper where none does.
+    assert Pattern(".*?a.*?b").work > 3 * Pattern(".*a.*b").work
+    assert Pattern(".*?[ab].*?[bc]").work < Pattern(".*[ab].*[bc]").work
+    with pytest.raises(PatternError, match="what comes late in it"):
+        Pattern("\\w*?\\w*?\\w*?[cd]")
