@@ -125,7 +125,7 @@ class Subscriber(CallbackObjBase):
         print(event)
 
     def missed(self, gap: Gap) -> None:
-        """Events were lost, since this was too slow, or not connected. Called where they would have come."""
+        """Events were lost, since this was too slow, or not connected. Called behind what came before them."""
         log.warning("%r: %s", self, gap)
 
     # Subscriptions
@@ -280,7 +280,7 @@ class Subscriber(CallbackObjBase):
         with self._pyro_serial:
             gap, self._pyro_gap = self._pyro_gap, None
             if gap is not None:
-                self._pyro_guarded(self.missed, gap)
+                self._pyro_tell_of(gap)
             number = None
             for item in items:
                 lanes = self._pyro_lanes
@@ -293,7 +293,7 @@ class Subscriber(CallbackObjBase):
                     return
                 if not is_event:
                     count, self._pyro_seen, why = item
-                    self._pyro_guarded(self.missed, Gap(count, why))
+                    self._pyro_tell_of(Gap(count, why))
                     continue
                 if item[3] != number:  # else there may be another link by now, that has seen more
                     number = self._pyro_seen = item[3]
@@ -308,13 +308,21 @@ class Subscriber(CallbackObjBase):
 
     def _pyro_miss(self, count: int | None, why: str) -> None:
         """So many events were missed: `missed` is told of that before the next one."""
-        before = self._pyro_gap
-        if before is not None:
-            count = None if count is None or before.count is None else count + before.count
-        self._pyro_gap = Gap(count, why)
+        before, gap = self._pyro_gap, Gap(count, why)
+        self._pyro_gap = gap if before is None else before.and_then(gap)
+
+    def _pyro_tell_of(self, gap: Gap) -> None:
+        """Call `missed`, behind the events that were taken before."""
+        if self._pyro_lanes is not None:
+            self._pyro_lanes.put_gap(gap)
+        else:
+            self._pyro_handle_gap(gap)
 
     def _pyro_handle(self, event: Event) -> None:
         self._pyro_guarded(self.event, event)
+
+    def _pyro_handle_gap(self, gap: Gap) -> None:
+        self._pyro_guarded(self.missed, gap)
 
     def _pyro_guarded(self, function: Callable[[Any], object], argument: Any) -> None:
         try:
@@ -372,7 +380,7 @@ class Subscriber(CallbackObjBase):
             if not self._pyro_threaded:
                 self._pyro_lanes = None
             elif lanes is None or not lanes.reopen():
-                self._pyro_lanes = Lanes(self._pyro_handle)
+                self._pyro_lanes = Lanes(self._pyro_handle, self._pyro_handle_gap)
             self._pyro_listening, self._pyro_begun = True, begun
             try:
                 if self._pyro_daemon is not None:
@@ -388,9 +396,8 @@ class Subscriber(CallbackObjBase):
         with self._pyro_changing:
             self._pyro_stop.clear()
             self._pyro_listening, self._pyro_begun = False, None
-            unhandled = 0 if self._pyro_lanes is None else self._pyro_lanes.close()
-            if unhandled:
-                self._pyro_miss(unhandled, "it did not listen any more")
+            for gap in () if self._pyro_lanes is None else self._pyro_lanes.close():
+                self._pyro_miss(gap.count, gap.reason)
             link, self._pyro_link = self._pyro_link, None
             if link is not None:
                 link.close()

@@ -13,7 +13,7 @@ from gevent.event import Event as Wakeup
 from gpyro.constants import EVENTSERVER_NAME
 from gpyro.context import deadline
 from gpyro.errors import ConnectionDeniedError, ConnectionLostError, ProtocolError
-from gpyro.events import Event
+from gpyro.events import Event, Gap
 from gpyro.guid import getGUID
 from gpyro.hub_daemon import Daemon
 from gpyro.locator import NameServerLocator
@@ -34,6 +34,9 @@ LONGEST_PAUSE: Final = 1.0
 
 MAX_RUNNING: Final = 1000
 """Events that a subscriber has taken and not dealt with, where it deals with several at a time."""
+
+MAX_GAPS: Final = 100
+"""Gaps that wait there for their turn; further ones are added to the last."""
 
 
 class Attached(Protocol):
@@ -261,16 +264,28 @@ def come_back(link: Link, at_once: bool) -> None:
         pause = min(2 * pause, LONGEST_PAUSE)
 
 
+class _Place:
+    """Where a gap belongs: behind what was in the lanes before it."""
+
+    __slots__ = ("gap", "lanes")
+
+    def __init__(self, gap: Gap, lanes: int) -> None:
+        """`lanes`: how many have to come to it."""
+        self.gap, self.lanes = gap, lanes
+
+
 class Lanes:
     """Deals with events of different subjects side by side, and with those of one subject one after the other.
 
-    In the thread that made it.
+    A gap is told of when all is dealt with that came before it; nothing waits for that. In the thread that made it.
     """
 
-    def __init__(self, handle: Callable[[Event], None]) -> None:
-        self._handle = handle
+    def __init__(self, handle: Callable[[Event], None], tell: Callable[[Gap], None]) -> None:
+        """What deals with an event, and what tells of a gap."""
+        self._handle, self._tell = handle, tell
         self._state = hub_state()
-        self._lanes: dict[str, deque[Event]] = {}
+        self._lanes: dict[str, deque[Event | _Place]] = {}
+        self._gaps: deque[_Place] = deque()
         self._there = 0
         self._room = Wakeup()
         self._closed = False
@@ -292,30 +307,53 @@ class Lanes:
         else:
             waiting.append(event)
 
+    def put_gap(self, gap: Gap) -> None:
+        """Tell of a gap."""
+        if not self._lanes:
+            self._tell(gap)
+        elif len(self._gaps) >= MAX_GAPS:
+            self._gaps[-1].gap = self._gaps[-1].gap.and_then(gap)
+        else:
+            place = _Place(gap, len(self._lanes))
+            self._gaps.append(place)
+            for waiting in self._lanes.values():
+                waiting.append(place)
+
     def _run(self, lane: str, _: Any) -> None:
         waiting = self._lanes[lane]
         try:
             while waiting:
-                try:
-                    self._handle(waiting.popleft())
-                finally:
-                    self._leave(1)
+                self._next(waiting.popleft())
         finally:
-            self._leave(len(waiting))
+            self._leave(_events_in(waiting))
             del self._lanes[lane]
+
+    def _next(self, item: Event | _Place) -> None:
+        if isinstance(item, Event):
+            try:
+                self._handle(item)
+            finally:
+                self._leave(1)
+            return
+        item.lanes -= 1
+        if not item.lanes:
+            self._gaps.remove(item)
+            self._tell(item.gap)
 
     def _leave(self, count: int) -> None:
         self._there -= count
         self._room.set()
 
-    def close(self) -> int:
-        """Begin with no event any more; gives how many that concerns."""
+    def close(self) -> list[Gap]:
+        """Begin with no event any more, and tell of nothing; gives what was left of both."""
         self._closed = True
-        left = sum(map(len, self._lanes.values()))
+        left = sum(map(_events_in, self._lanes.values()))
         for waiting in self._lanes.values():
             waiting.clear()
+        gaps = [place.gap for place in self._gaps]
+        self._gaps.clear()
         self._leave(left)
-        return left
+        return [*gaps, Gap(left, "it did not listen any more")] if left else gaps
 
     def reopen(self) -> bool:
         """Go on, if this is the right thread."""
@@ -323,3 +361,7 @@ class Lanes:
             return False
         self._closed = False
         return True
+
+
+def _events_in(waiting: deque[Event | _Place]) -> int:
+    return sum(isinstance(item, Event) for item in waiting)

@@ -52,6 +52,11 @@ class Gap:
         self.count = count
         self.reason = reason
 
+    def and_then(self, other: Gap) -> Gap:
+        """Both together; the last reason."""
+        known = self.count is not None and other.count is not None
+        return Gap(self.count + other.count if known else None, other.reason)  # type: ignore[operator]
+
     def __str__(self) -> str:
         count = "an unknown number of" if self.count is None else self.count
         return f"{count} event{'' if self.count == 1 else 's'} missed: {self.reason}"

@@ -9,7 +9,7 @@ from gpyro.context import deadline
 from gpyro.errors import NamingError, ProtocolError, TimeoutError
 from gpyro.event_link import EventServer, Lanes
 from gpyro.event_server import EventService
-from gpyro.events import Event
+from gpyro.events import Event, Gap
 from gpyro.eventsvc import EventServiceStarter, Subscriber
 from tests.naming import configured, environment, name_server
 from tests.support import eventually, serving, turns, uri_of
@@ -38,6 +38,10 @@ def test_the_event_server_is_looked_for_where_it_is_now():
             server.call("info")
 
 
+def no_gaps(gap):
+    raise AssertionError(f"nobody spoke of {gap}")
+
+
 def test_lanes_take_only_so_many(monkeypatch):
     monkeypatch.setattr(event_link, "MAX_RUNNING", 3)
     handled, go_on = [], Wakeup()
@@ -46,7 +50,7 @@ def test_lanes_take_only_so_many(monkeypatch):
         go_on.wait()
         handled.append(event.msg)
 
-    lanes = Lanes(handle)
+    lanes = Lanes(handle, no_gaps)
 
     def put_all():
         for number in range(10):
@@ -69,7 +73,7 @@ def test_what_is_being_dealt_with_counts_for_lanes(monkeypatch):
         begun.append(event.msg)
         go_on.wait()
 
-    lanes = Lanes(handle)
+    lanes = Lanes(handle, no_gaps)
 
     def put_all():
         for number in range(10):
@@ -91,17 +95,80 @@ def test_lanes_that_are_closed_begin_with_nothing_and_may_go_on():
         begun.append(event.msg)
         go_on.wait()
 
-    lanes = Lanes(handle)
+    lanes = Lanes(handle, no_gaps)
     for number in range(4):
         lanes.put(Event("a", number))
     eventually(lambda: begun)
-    assert lanes.close() == 3
+    assert [str(gap) for gap in lanes.close()] == ["3 events missed: it did not listen any more"]
     assert lanes.reopen()
     lanes.put(Event("a", 5))
     turns()
     assert begun == [0]  # which goes on
     go_on.set()
     eventually(lambda: begun == [0, 5])
+
+
+class Handled:
+    """What lanes had dealt with; a message of another kind than numbers is waited for."""
+
+    def __init__(self):
+        self.all = []
+        self.lanes = Lanes(self.handle, lambda gap: self.all.append(str(gap)))
+
+    def handle(self, event):
+        if isinstance(event.msg, Wakeup):
+            event.msg.wait()
+        self.all.append(event.msg)
+
+
+def test_a_gap_in_lanes_is_told_behind_what_came_before_it():
+    handled, hold = Handled(), Wakeup()
+    handled.lanes.put_gap(Gap(1, "first"))
+    assert handled.all == ["1 event missed: first"]  # nothing came before it
+    for number in range(3):
+        handled.lanes.put(Event("a", number))
+    handled.lanes.put_gap(Gap(2, "then"))
+    handled.lanes.put(Event("a", 3))
+    eventually(lambda: handled.all[1:] == [0, 1, 2, "2 events missed: then", 3])
+    # Of several subjects the last one counts, and nothing waits for it.
+    del handled.all[:]
+    handled.lanes.put(Event("a", hold))
+    handled.lanes.put(Event("b", 5))
+    handled.lanes.put_gap(Gap(None, "at last"))
+    handled.lanes.put(Event("a", 6))
+    handled.lanes.put(Event("b", 7))
+    handled.lanes.put(Event("c", 8))
+    eventually(lambda: handled.all == [5, 7, 8])
+    hold.set()
+    eventually(lambda: handled.all[3:] == [hold, "an unknown number of events missed: at last", 6])
+
+
+def test_gaps_in_lanes_are_added_up_where_there_are_many(monkeypatch):
+    monkeypatch.setattr(event_link, "MAX_GAPS", 2)
+    handled, hold = Handled(), Wakeup()
+    handled.lanes.put(Event("a", hold))
+    for number in range(1, 5):
+        handled.lanes.put_gap(Gap(number, f"reason {number}"))
+    hold.set()
+    eventually(lambda: handled.all[1:] == ["1 event missed: reason 1", "9 events missed: reason 4"])
+
+
+def test_gaps_that_lanes_have_not_told_of_are_not_lost_when_they_are_closed():
+    handled, hold = Handled(), Wakeup()
+    handled.lanes.put(Event("a", hold))
+    handled.lanes.put(Event("a", 1))
+    turns()  # the first one is being dealt with
+    handled.lanes.put_gap(Gap(7, "it was slow"))
+    assert [(gap.count, gap.reason) for gap in handled.lanes.close()] == [
+        (7, "it was slow"),
+        (1, "it did not listen any more"),
+    ]
+    hold.set()
+    eventually(lambda: handled.all == [hold])
+    assert handled.lanes.reopen()
+    handled.lanes.put(Event("a", 2))
+    handled.lanes.put_gap(Gap(1, "again"))
+    eventually(lambda: handled.all == [hold, 2, "1 event missed: again"])
 
 
 def test_coming_back_goes_on_until_it_works(caplog):

@@ -18,6 +18,8 @@ def test_an_event_says_what_it_is():
     assert str(Gap(1, "why")) == "1 event missed: why"
     assert str(Gap(None, "why")) == "an unknown number of events missed: why"
     assert repr(Gap(2, "why")) == "Gap(2, 'why')"
+    assert repr(Gap(2, "why").and_then(Gap(3, "since"))) == "Gap(5, 'since')"
+    assert Gap(2, "why").and_then(Gap(None, "since")).count is Gap(None, "why").and_then(Gap(3, "since")).count is None
 
 
 @pytest.mark.parametrize("name", ["msgpack", "json"])

@@ -435,6 +435,27 @@ def test_the_slow_one_is_told_what_it_lost_and_others_get_all(policy, expected):
             eventually(lambda: slow.got[-1] == "after")
 
 
+@pytest.mark.parametrize("threads", [0, 1])
+def test_a_gap_is_told_in_its_place_with_threads_too(threads):
+    with event_server() as starter:
+        slow = Recorder(esURI=starter.uri)
+        slow.set_queue("newest", events=3)
+        slow.setThreading(threads)
+        slow.subscribe("a")
+        publisher = Publisher(esURI=starter.uri)
+        for msg in range(10):
+            publisher.publish("a", msg)
+        slow.open.clear()
+        with listening(slow):
+            eventually(lambda: slow.busy)
+            turns(5)
+            assert slow.got == []
+            slow.open.set()
+            eventually(lambda: slow.got == [0, 1, 2, 3, 6])
+            publisher.publish("a", 10)
+            eventually(lambda: slow.got[5:] == [10])
+
+
 def test_a_publisher_waits_for_room_and_then_loses_nothing():
     with event_server() as starter:
         starter.server._patience = 30
