@@ -86,12 +86,21 @@ class EventServer:
         """One of its own. Raises as `proxy`."""
         uri = self._uri
         if uri is None:
-            uri = NameServerLocator(identification=self._ident).getNS().resolve(EVENTSERVER_NAME)
+            uri = self._ask(EVENTSERVER_NAME)
+        elif uri.protocol == "PYRONAME" and self._ident is not None:  # which such a proxy tells only whom it finds
+            uri = self._ask(uri.objectID, *((uri.address, uri.port or None) if uri.address else ()))
         proxy = DynamicProxy(uri)
         if self._ident is not None:
             proxy._setIdentification(self._ident)
         proxy._setOneway(self._oneway)
         return proxy
+
+    def _ask(self, name: str, *place: Any) -> PyroURI:
+        """What the name server says."""
+        try:
+            return NameServerLocator(identification=self._ident).getNS(*place).resolve(name)
+        except ConnectionDeniedError as error:
+            raise ConnectionDeniedError(f"{error}: by the name server") from error
 
     def call(self, method: str, *arguments: Any) -> Any:
         """Call it; where it is gone it is looked for once more. Raises as calls do."""

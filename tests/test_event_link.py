@@ -6,7 +6,7 @@ from gevent.event import Event as Wakeup
 
 from gpyro import config, event_link
 from gpyro.context import deadline
-from gpyro.errors import NamingError, ProtocolError, TimeoutError
+from gpyro.errors import ConnectionDeniedError, NamingError, ProtocolError, TimeoutError
 from gpyro.event_link import EventServer, Lanes
 from gpyro.event_server import EventService
 from gpyro.events import Event, Gap
@@ -36,6 +36,22 @@ def test_the_event_server_is_looked_for_where_it_is_now():
         starter.stop()
         with pytest.raises((ProtocolError, NamingError)):
             server.call("info")
+
+
+def test_the_passphrase_is_for_the_name_server_too():
+    with name_server(identification="secret", nsport=config.PYRO_NS_PORT, nobroadcast=True):
+        config.PYRO_NS_HOSTNAME = "127.0.0.1"
+        starter = EventServiceStarter("secret")
+        starter.begin(port=0)
+        for uri in (None, *(f"PYRONAME://{place}:Pyro.EventService" for place in ("", "127.0.0.1/"))):
+            assert EventServer("secret", uri).call("info")["number"] == 0
+        with pytest.raises(
+            ConnectionDeniedError, match=r"^security reasons: an identification .*: by the name server$"
+        ):
+            EventServer(None, None).call("info")
+        with pytest.raises(ConnectionDeniedError, match=r"^security reasons: an identification [^:]*$"):
+            EventServer(None, starter.uri).call("info")
+        starter.stop()
 
 
 def no_gaps(gap):
