@@ -13,6 +13,8 @@ from gpyro.exposure import expose
 class DaemonServant:
     """The small object that represents a daemon to clients."""
 
+    _pyro_answers = (NamingError,)
+
     def __init__(self, dispatcher: Dispatcher) -> None:
         self._entries = weakref.proxy(dispatcher)
 

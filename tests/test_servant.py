@@ -116,3 +116,10 @@ def test_shutdown_with_disconnect_comes_through_although_objects_go_by_themselve
     daemon.shutdown(True)
     loop.get(timeout=30)
     assert len(daemon.getRegistered()) == 1
+
+
+def test_that_a_name_is_not_there_is_an_answer_and_no_failure_of_the_server(caplog):
+    with serving(core.ObjBase(), "fixed") as daemon:
+        with pytest.raises(NamingError, match="no object found by this name: 'nothing'"):
+            core.getProxyForURI(f"PYROLOC://127.0.0.1:{daemon.port}/nothing").call()
+        assert not caplog.records
