@@ -192,6 +192,7 @@ def test_the_command_that_renames(tmp_path):
         "Pyro.config.PYRO_PORT = 0\nuri = Pyro.core.PyroURI('PYRO://localhost/Pyro')\n"
         "notPyro = Pyro.constants.VERSION\n"
         "from Pyro.EventService.Clients import Publisher\nimport Pyro.EventService.Event\n"
+        "from Pyro import core\nfrom Pyro.EventService import Clients\n"
     )
     subprocess.run(command, shell=True, check=True, cwd=tmp_path)
     assert program.read_text() == (
@@ -199,4 +200,5 @@ def test_the_command_that_renames(tmp_path):
         "gpyro.config.PYRO_PORT = 0\nuri = gpyro.core.PyroURI('PYRO://localhost/Pyro')\n"
         "notPyro = gpyro.constants.VERSION\n"
         "from gpyro.eventsvc import Publisher\nimport gpyro.eventsvc\n"
+        "from gpyro import core\nfrom gpyro import eventsvc as Clients\n"
     )
