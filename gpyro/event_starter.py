@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+
 from gpyro.constants import EVENTSERVER_NAME
-from gpyro.errors import NamingError
+from gpyro.errors import NamingError, ProtocolError
 from gpyro.event_server import EventService
 from gpyro.locator import NameServerLocator
+from gpyro.naming_proxy import NameServerProxy
 from gpyro.service_starter import ServiceDaemon, ServiceStarter, say
 from gpyro.startup import initServer
 from gpyro.uri import is_own
@@ -74,7 +77,8 @@ class EventServiceStarter(ServiceStarter):
         except NamingError as error:
             daemon.closedown()
             if error.args[0] == "name already exists":
-                raise NamingError(*error.args, "an event server is registered, and still there") from error
+                where = "" if ns is None else _registered_at(ns)
+                raise NamingError(*error.args, f"an event server is registered, and still there{where}") from error
             raise
         except BaseException:
             daemon.closedown()
@@ -85,3 +89,9 @@ class EventServiceStarter(ServiceStarter):
             say(f"Queues of subscribers: {events or 'any number of'} events, {size or 'any number of'} bytes, {policy}")
         if is_own(daemon.hostname):  # other names are looked up by those who use them
             say(f"WARNING: URIs of this server are of no use on other machines: {daemon.hostname} leads to itself")
+
+
+def _registered_at(ns: NameServerProxy) -> str:
+    with contextlib.suppress(NamingError, ProtocolError):  # it may have gone by now
+        return f": {ns.resolve(EVENTSERVER_NAME)}"
+    return ""
