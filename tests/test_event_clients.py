@@ -236,6 +236,21 @@ def test_it_goes_on_trying_when_the_server_does_not_like_what_it_asks_for(caplog
             assert came_back(starter)["subjects"] == ["a"]
 
 
+def test_events_of_one_subject_come_one_after_the_other_also_when_it_listens_again():
+    with event_server() as starter:
+        recorder, publisher = Recorder(esURI=starter.uri), Publisher(esURI=starter.uri)
+        recorder.open.clear()
+        with listening(recorder, "a"):
+            publisher.publish("a", 1)
+            eventually(lambda: recorder.busy == 1)
+        with listening(recorder):
+            publisher.publish("a", 2)
+            turns(10)
+            assert recorder.busy == 1  # the first one still is
+            recorder.open.set()
+            eventually(lambda: recorder.got == [1, 2])
+
+
 LISTENS = """
 import gevent, sys
 from gpyro.eventsvc import Subscriber

@@ -6,7 +6,7 @@ from gevent.event import Event as Wakeup
 
 from gpyro import config, event_link
 from gpyro.context import deadline
-from gpyro.errors import ConnectionDeniedError, NamingError, ProtocolError, TimeoutError
+from gpyro.errors import ConnectionDeniedError, MaybeExecutedError, NamingError, ProtocolError, TimeoutError
 from gpyro.event_link import EventServer, Lanes
 from gpyro.event_server import EventService
 from gpyro.events import Event, Gap
@@ -52,6 +52,29 @@ def test_the_passphrase_is_for_the_name_server_too():
         with pytest.raises(ConnectionDeniedError, match=r"^security reasons: an identification [^:]*$"):
             EventServer(None, starter.uri).call("info")
         starter.stop()
+
+
+def test_what_may_have_been_done_is_not_done_again():
+    hold = Wakeup()
+
+    class Counting:
+        calls = 0
+
+        def publish(self):
+            self.calls += 1
+            if self.calls == 2:
+                daemon.connections[0].close("as if the network had failed")
+                hold.wait()
+
+    counting = Counting()
+    with serving(counting) as daemon:
+        server = EventServer(None, uri_of(daemon, counting))
+        server.call("publish")
+        with pytest.raises(MaybeExecutedError):
+            server.call("publish")
+        hold.set()
+        server.call("publish")
+        assert counting.calls == 3
 
 
 def no_gaps(gap):
