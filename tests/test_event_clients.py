@@ -275,3 +275,30 @@ def test_ctrl_c_leaves_listen_and_nothing_else_is_told_of_it(patched):
         eventually(lambda: starter.server.subscribers())
         listens.send_signal(signal.SIGINT)
         assert listens.end() == (0, "Ctrl-C\nthe end\n", "")
+
+
+ENDS = """
+import sys
+from gpyro.eventsvc import Publisher, Subscriber
+
+class Ending(Subscriber):
+    def event(self, event):
+        raise {"exit": SystemExit(3), "break": KeyboardInterrupt}[event.msg]
+
+uri, how, threads = sys.argv[1:]
+ending = Ending(esURI=uri)
+ending.setThreading(int(threads))
+ending.subscribe("a")
+Publisher(esURI=uri).publish("a", how)
+try:
+    ending.listen()
+except KeyboardInterrupt:
+    sys.exit(4)
+"""
+
+
+@pytest.mark.parametrize("threads", ["0", "1"])
+@pytest.mark.parametrize(("how", "code"), [("exit", 3), ("break", 4)])
+def test_an_event_may_end_the_program(how, code, threads):
+    with event_server() as starter, program(ENDS, str(starter.uri), how, threads) as ends:
+        assert ends.end() == (code, "", "")
