@@ -270,7 +270,7 @@ class Subscriber(CallbackObjBase):
 
     def _pyro_take(self, link: Link, items: list[Any]) -> None:
         """Events came. In a worker, which the event server waits for."""
-        while not (self._pyro_listening and link.gate.is_set()):
+        while link.closed or not (self._pyro_listening and link.gate.is_set()):
             # Not before, though another link may be about to take over: what is answered does not come once more.
             if link.closed:
                 return

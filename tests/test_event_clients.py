@@ -251,6 +251,20 @@ def test_events_of_one_subject_come_one_after_the_other_also_when_it_listens_aga
             eventually(lambda: recorder.got == [1, 2])
 
 
+def test_a_link_that_another_one_took_the_place_of_tells_of_nothing():
+    with event_server() as starter:
+        recorder = Recorder(esURI=starter.uri)
+        with listening(recorder, "a"):
+            before = recorder._pyro_link
+            recorder._pyro_attach(before)
+            eventually(lambda: before.closed and before.gate.is_set())
+            recorder._pyro_miss(1, "it is said in the thread that listens now")
+            recorder._pyro_take(before, [])
+            assert not recorder.gaps
+            Publisher(esURI=starter.uri).publish("a", 2)
+            eventually(lambda: recorder.got == [1, 2])
+
+
 LISTENS = """
 import gevent, sys
 from gpyro.eventsvc import Subscriber
