@@ -5,12 +5,14 @@ import pytest
 from gevent.event import Event as Wakeup
 
 from gpyro import config, event_link
+from gpyro.constants import DENIED_HOSTBLOCKED
 from gpyro.context import deadline
 from gpyro.errors import ConnectionDeniedError, MaybeExecutedError, NamingError, ProtocolError, TimeoutError
 from gpyro.event_link import EventServer, Lanes
 from gpyro.event_server import EventService
 from gpyro.events import Event, Gap
 from gpyro.eventsvc import EventServiceStarter, Subscriber
+from gpyro.protocol import DefaultConnValidator
 from tests.naming import configured, environment, name_server
 from tests.support import eventually, serving, turns, uri_of
 
@@ -75,6 +77,26 @@ def test_what_may_have_been_done_is_not_done_again():
         hold.set()
         server.call("publish")
         assert counting.calls == 3
+
+
+def test_who_is_refused_is_not_sent_a_second_time():
+    service, asked = EventService(), []
+
+    class Validator(DefaultConnValidator):
+        def acceptHost(self, daemon, connection):
+            asked.append(connection.addr)
+            return (1, 0) if len(asked) == 1 else (0, DENIED_HOSTBLOCKED)
+
+    with serving(service) as daemon:
+        daemon.setNewConnectionValidator(Validator())
+        server = EventServer(None, uri_of(daemon, service))
+        server.call("info")
+        (channel,) = [session.channel for session in server.proxy()._remote.sessions.values()]
+        daemon.connections[0].close("as if the network had failed")
+        eventually(lambda: not channel.usable)
+        with pytest.raises(ConnectionDeniedError):
+            server.call("info")
+        assert len(asked) == 2
 
 
 def no_gaps(gap):

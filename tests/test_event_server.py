@@ -12,7 +12,8 @@ from gpyro import core, event_server
 from gpyro.errors import PyroError
 from gpyro.event_routes import Parcel
 from gpyro.event_server import EventService
-from gpyro.eventsvc import EventError, SubjectError, Subscriber
+from gpyro.eventsvc import EventError, PatternError, SubjectError, Subscriber
+from gpyro.topics import Pattern
 from gpyro.values import register_class
 from tests.naming import configured, environment
 from tests.support import eventually, serving, uri_of
@@ -83,6 +84,23 @@ def test_a_subscriber_has_no_more_than_so_many_subscriptions(monkeypatch):
         assert (row["subjects"], row["patterns"]) == (["a", "b", "c"], ["d"])
         del other
         gc.collect()
+
+
+def test_dear_patterns_are_taken_only_as_far_as_a_server_can_bear_them(monkeypatch):
+    dear, another = ".*a.*b.*c", ".*a.*b.*d"
+    monkeypatch.setattr("gpyro.topics.index.MAX_WORK_TOGETHER", Pattern(dear).work)
+    service = EventService()
+    with serving(service) as daemon:
+        subscriber, other = (Subscriber(esURI=uri_of(daemon, service)) for _ in range(2))
+        subscriber.subscribeMatch(dear)
+        for refused in (subscriber, other):  # who has a subscription, and who has none yet
+            with pytest.raises(PatternError, match="would take too much time, with those that others have"):
+                refused.subscribeMatch([another, "cheap"])
+        assert [row["patterns"] for row in service.subscribers()] == [[dear]]
+        other.subscribeMatch([dear, "cheap"])
+        subscriber.unsubscribe(dear)
+        other.unsubscribe(dear)
+        other.subscribeMatch(another)
 
 
 def test_what_is_there_already_does_not_count_again(monkeypatch):
