@@ -20,7 +20,7 @@ SUBSCRIBERS_TOGETHER: Final = 200
 """Subscribers that are told in one call."""
 
 TURN: Final = 0.005
-"""Seconds that looking may hold the loop before others have their turn."""
+"""Seconds that looking, or delivering, may hold the loop before others have their turn."""
 
 Rows = list[dict[str, Any]]
 

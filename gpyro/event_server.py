@@ -10,7 +10,7 @@ from typing import Any, Final
 from gevent.event import Event as Wakeup
 
 from gpyro.errors import PyroError
-from gpyro.event_census import Rows, subscribers_after, topics_after
+from gpyro.event_census import TURN, Rows, subscribers_after, topics_after
 from gpyro.event_receiver import Receiver, key_of, not_seen, patterns_of, place_of
 from gpyro.event_routes import CallRoute, ChannelRoute, Outlet, Parcel, encoded_message
 from gpyro.events import EventError
@@ -49,9 +49,6 @@ MAX_TOKEN: Final = 100
 
 MAX_DISMISSED: Final = 1_000
 """Subscribers that were sent away and are remembered, so that they can be told why."""
-
-TURN: Final = 0.005
-"""Seconds that delivering may hold the loop before others have their turn."""
 
 
 @expose("publish", "subscribe", "subscribeMatch", "unsubscribe", "set_queue")
