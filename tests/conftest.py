@@ -18,6 +18,8 @@ from greenlet import greenlet
 from gpyro.net.hub import hub_state
 from gpyro.net.listener import Listener
 from gpyro.net.workers import Worker
+from tests.naming import env as env
+from tests.naming import ns as ns
 from tests.support import close_hub, descriptors, turns
 
 # How long an example takes says more of the machine than of the code.

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from gpyro import config
 from gpyro.naming import NameServerProxy, NameServerStarter
 from tests.programs import Program
@@ -46,6 +48,14 @@ def configured(items: dict[str, str]) -> Iterator[None]:
         object.__setattr__(config, "_settings", before)
 
 
+@pytest.fixture
+def env(tmp_path: Path) -> Iterator[dict[str, str]]:
+    """The configuration of a test, which is this process's, too, while it runs."""
+    items = environment(tmp_path)
+    with configured(items):
+        yield items
+
+
 @contextlib.contextmanager
 def name_server(**arguments: Any) -> Iterator[NameServerStarter]:
     """A name server in this loop, where the configuration says unless the arguments do."""
@@ -69,3 +79,12 @@ def started(server: Program) -> list[str]:
 def proxy_of(starter: NameServerStarter, *arguments: Any) -> NameServerProxy:
     assert starter.uri is not None
     return NameServerProxy(starter.uri, *arguments)
+
+
+@pytest.fixture
+def ns(env: dict[str, str]) -> Iterator[NameServerProxy]:
+    """A name server in this loop, as its clients have it."""
+    with name_server() as starter:
+        proxy = proxy_of(starter)
+        yield proxy
+        proxy._release()

@@ -20,6 +20,11 @@ PATIENCE = 60.0
 
 # A shell that runs the tests in the background has made all its children ignore Ctrl-C.
 _CTRL_C = "import signal\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"
+AS_COMMAND = """import os, sys
+os.environ.pop("PYTHONUNBUFFERED", None)
+os.execv(sys.executable, [sys.executable, *sys.argv[1:]])"""
+"""A program that becomes a command, which therefore has the signals of a command in a terminal."""
+
 _PATCH = "from gevent import monkey\nmonkey.patch_all()\n"
 
 

@@ -16,20 +16,13 @@ from gevent import socket as gsocket
 from gpyro import checkup
 from gpyro.naming import NameServerProxy
 from tests.doctors import SECRET, Thing, ask, listener, wait_for_end
-from tests.naming import configured, environment, free_port, name_server
+from tests.naming import free_port, name_server
 from tests.support import serving, uri_of
 
 # ---- names
 
 
-@pytest.fixture
-def items(tmp_path):
-    items = environment(tmp_path)
-    with configured(items):
-        yield items
-
-
-def test_a_name_is_found_by_searching_and_at_its_host(items):
+def test_a_name_is_found_by_searching_and_at_its_host(env):
     with name_server() as starter, serving(thing := Thing()) as daemon:
         daemon.useNameServer(NameServerProxy(starter.uri))
         starter.server.space.prepare([":Default"])
@@ -43,7 +36,7 @@ def test_a_name_is_found_by_searching_and_at_its_host(items):
         daemon.useNameServer(None)
 
 
-def test_names_that_lead_nowhere(items):
+def test_names_that_lead_nowhere(env):
     with name_server() as starter:
         step, text = ask("PYRONAME://:nobody").failed
         assert (step, "name not found: ':nobody'" in text) == ("name", True)
@@ -61,12 +54,12 @@ def test_names_that_lead_nowhere(items):
         assert ask("PYRONAME://:other").failed[0] == "connect"
 
 
-def test_without_a_name_server_all_that_was_tried_is_told(items, tmp_path):
+def test_without_a_name_server_all_that_was_tried_is_told(env, tmp_path):
     answer = ask("PYRONAME://thing")
     step, text = answer.failed
     assert (step, text) == ("name", "there is no name server")
     tried = "\n".join(answer.steps["name"]["details"])
-    for way in (f"localhost:{items['GPYRO_NS_PORT']}", f"the file {tmp_path}", "a broadcast to 127.255.255.255"):
+    for way in (f"localhost:{env['GPYRO_NS_PORT']}", f"the file {tmp_path}", "a broadcast to 127.255.255.255"):
         assert f"tried {way}" in tried
     assert "PYRO_NS_HOSTNAME" in answer.hint
     step, text = ask(f"PYRONAME://127.0.0.1:{free_port()}/thing").failed
@@ -74,7 +67,7 @@ def test_without_a_name_server_all_that_was_tried_is_told(items, tmp_path):
     assert "Connection refused" in text
 
 
-def test_a_host_that_is_no_name_server(items):
+def test_a_host_that_is_no_name_server(env):
     with serving(Thing()) as daemon:
         step, text = ask(f"PYRONAME://127.0.0.1:{daemon.port}/thing").failed
         assert step == "name"
@@ -84,7 +77,7 @@ def test_a_host_that_is_no_name_server(items):
         assert ask(f"PYRONAME://127.0.0.1:{port}/thing", seconds=1).failed[0] == "name"
 
 
-def test_the_passphrase_of_a_name_server(items):
+def test_the_passphrase_of_a_name_server(env):
     with name_server(identification=SECRET) as starter:
         name = f"PYRONAME://127.0.0.1:{starter.uri.port}/:Pyro.NameServer"
         answer = ask(name)
@@ -94,7 +87,7 @@ def test_the_passphrase_of_a_name_server(items):
         assert ask(name, passphrase="wrong\n").failed[0] == "name"
 
 
-def test_a_name_server_without_passphrase_is_asked_nevertheless(items):
+def test_a_name_server_without_passphrase_is_asked_nevertheless(env):
     with name_server() as starter, serving(Thing(), "thing") as daemon:
         daemon.setAllowedIdentifications([SECRET])
         starter.server.space.register(":thing", f"PYROLOC://127.0.0.1:{daemon.port}/thing")

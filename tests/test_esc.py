@@ -15,23 +15,12 @@ import gpyro
 from gpyro import config, esc
 from gpyro.esc import main
 from gpyro.eventsvc import EventServiceStarter, Publisher, Subscriber
-from tests.naming import configured, environment, free_port, name_server
-from tests.programs import program, running
+from tests.naming import free_port, name_server
+from tests.programs import AS_COMMAND, program, running
 from tests.support import ROOT, eventually, serving
 
 MODULE = ("-m", "gpyro.esc")
 LAUNCHER = (str(ROOT / "scripts" / "gpyro-esc"),)
-# The program becomes the command, which therefore has the signals of a command in a terminal.
-AS_COMMAND = """import os, sys
-os.environ.pop("PYTHONUNBUFFERED", None)
-os.execv(sys.executable, [sys.executable, *sys.argv[1:]])"""
-
-
-@pytest.fixture
-def env(tmp_path):
-    items = environment(tmp_path)
-    with configured(items):
-        yield items
 
 
 @pytest.fixture

@@ -10,14 +10,10 @@ from gpyro.errors import ConnectionClosedError, NamingError, NotSentError, Proto
 from gpyro.name_cache import NameCache
 from gpyro.naming import identify_for_names
 from gpyro.net.hub import hub_state
-from tests.naming import configured, environment, free_port, name_server, proxy_of
+from tests.naming import free_port, name_server, proxy_of
 from tests.support import eventually
 
-
-@pytest.fixture(autouse=True)
-def _configuration(tmp_path):
-    with configured(environment(tmp_path)):
-        yield
+pytestmark = pytest.mark.usefixtures("env")
 
 
 class Thing(core.ObjBase):

@@ -20,7 +20,7 @@ import pytest
 from gpyro import naming
 from gpyro.errors import ConnectionDeniedError, PyroError, StoreError
 from gpyro.naming import NameServerLocator, NameServerProxy
-from tests.naming import BROADCAST, configured, environment, free_port, name_server, started
+from tests.naming import BROADCAST, free_port, name_server, started
 from tests.programs import running
 from tests.support import ROOT, eventually
 
@@ -29,18 +29,15 @@ LAUNCHER = [sys.executable, str(ROOT / "scripts" / "gpyro-ns")]
 
 URI = "PYRO://192.0.2.1:7766/id"
 
-
-@pytest.fixture
-def items(tmp_path):
-    return environment(tmp_path)
+pytestmark = pytest.mark.usefixtures("env")
 
 
 @pytest.fixture
-def tool(items, tmp_path):
+def tool(env, tmp_path):
     """Runs gpyro-ns with arguments, and more items."""
 
     def tool(*arguments, command=MODULE, directory=ROOT, **more):
-        return running([*command, *map(str, arguments)], {**items, **more}, directory)
+        return running([*command, *map(str, arguments)], {**env, **more}, directory)
 
     return tool
 
@@ -59,19 +56,13 @@ def refusal(tool):
     return refusal
 
 
-@pytest.fixture(autouse=True)
-def _configuration(items):
-    with configured(items):
-        yield
-
-
 def client(identification=None):
     """The name server that listens where the configuration says, without a search that would have to be quick."""
     return NameServerLocator(identification).getNS("127.0.0.1")
 
 
-def port_of(items):
-    return items["GPYRO_NS_PORT"]
+def port_of(env):
+    return env["GPYRO_NS_PORT"]
 
 
 # ---- from start to end
@@ -79,14 +70,14 @@ def port_of(items):
 
 @pytest.mark.parametrize("command", [MODULE, LAUNCHER], ids=["module", "launcher"])
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
-def test_what_it_prints_from_start_to_end(tool, items, tmp_path, command, number, code):
+def test_what_it_prints_from_start_to_end(tool, env, tmp_path, command, number, code):
     with tool(command=command) as server:
         lines = started(server)
         uri = (tmp_path / "Pyro_NS_URI").read_text().strip()
         assert lines == [
             "*** Pyro Name Server ***",
-            f"Name server listening on: ('127.0.0.1', {port_of(items)})",
-            f"Broadcast server listening on: ('{BROADCAST}', {items['GPYRO_NS_BC_PORT']})",
+            f"Name server listening on: ('127.0.0.1', {port_of(env)})",
+            f"Broadcast server listening on: ('{BROADCAST}', {env['GPYRO_NS_BC_PORT']})",
             f"URI is: {uri}",
             f"URI written to: {tmp_path / 'Pyro_NS_URI'}",
             "Name Server started.",
@@ -233,7 +224,7 @@ def newer(path):
     ],
     ids=["damaged", "newer", "no database"],
 )
-def test_databases_that_cannot_be_used(refusal, items, tmp_path, spoil, told):
+def test_databases_that_cannot_be_used(refusal, env, tmp_path, spoil, told):
     with name_server(persistent=1, nobroadcast=True):
         client().register("a", URI)
     path = tmp_path / "Pyro_NS_database" / "names.db"
@@ -390,14 +381,14 @@ def plugin(directory, text, name="guards"):
 
 
 @pytest.mark.parametrize("command", [MODULE, LAUNCHER], ids=["module", "launcher"])
-def test_a_security_module_of_the_current_directory(tool, items, tmp_path, command):
+def test_a_security_module_of_the_current_directory(tool, env, tmp_path, command):
     path = plugin(tmp_path, GUARDS)
     with tool("-vs", "guards", command=command, directory=tmp_path, PYTHONPATH=str(ROOT)) as server:
         lines = started(server)
         assert f"Connections are judged by Nobody of {path}." in lines
         assert f"Broadcasts are judged by Silent of {path}." in lines
         with pytest.raises(ConnectionDeniedError):
-            NameServerProxy(f"PYROLOC://127.0.0.1:{port_of(items)}/:Pyro.NameServer")
+            NameServerProxy(f"PYROLOC://127.0.0.1:{port_of(env)}/:Pyro.NameServer")
 
 
 @pytest.mark.parametrize(
@@ -477,7 +468,7 @@ def test_a_port_in_use(refusal):
     assert err == f"Couldn't start Pyro daemon: 127.0.0.1 port {port}: Address already in use"
 
 
-def test_a_second_one_on_the_segment(tool, refusal, items):
+def test_a_second_one_on_the_segment(tool, refusal, env):
     with tool("-n", "127.0.0.2") as first:
         started(first)
         # The file that tells the first one's URI is not for the second.
@@ -486,7 +477,7 @@ def test_a_second_one_on_the_segment(tool, refusal, items):
         assert out.splitlines() == [
             "*** Pyro Name Server ***",
             "The Name Server appears to be already running on this segment.",
-            f"(host: 127.0.0.2 port: {port_of(items)})",
+            f"(host: 127.0.0.2 port: {port_of(env)})",
         ]
         assert err == "Cannot start multiple Name Servers in the same network segment."
         for option in ("-m", "-r"):
@@ -523,7 +514,7 @@ def test_a_configuration_that_cannot_be_used(refusal):
     assert "GPYRO_NS_LEASE" in err
 
 
-def test_a_uri_file_that_cannot_be_written_is_only_logged(tool, items, tmp_path):
+def test_a_uri_file_that_cannot_be_written_is_only_logged(tool, env, tmp_path):
     with tool(GPYRO_NS_URIFILE="no/such/directory", GPYRO_TRACELEVEL="1") as server:
         lines = started(server)
         assert any(line.startswith("URI is: ") for line in lines)
@@ -535,10 +526,10 @@ def test_a_uri_file_that_cannot_be_written_is_only_logged(tool, items, tmp_path)
         server.ended_well()
 
 
-def test_datagrams_of_garbage(tool, items):
+def test_datagrams_of_garbage(tool, env):
     with tool() as server:
         started(server)
-        place = (BROADCAST, int(items["GPYRO_NS_BC_PORT"]))
+        place = (BROADCAST, int(env["GPYRO_NS_BC_PORT"]))
         with gevent.socket.socket(type=socket.SOCK_DGRAM) as sock:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
             sock.settimeout(30)

@@ -14,8 +14,8 @@ from gpyro import config, nsc
 from gpyro.control_output import date
 from gpyro.naming import NameSpaceSystemMeta
 from gpyro.nsc import main
-from tests.naming import configured, environment, free_port, name_server, proxy_of
-from tests.programs import program
+from tests.naming import free_port, name_server
+from tests.programs import AS_COMMAND, program
 from tests.support import ROOT, eventually, serving
 
 URI = "PYRO://host:7766/id"
@@ -24,25 +24,6 @@ EVIL = "\x1b[31mred\x07\nnext \u202e"
 SHOWN = r"\x1b[31mred\x07\nnext \u202e"
 
 MODULE = ("-m", "gpyro.nsc")
-# The program becomes the command, which therefore has the signals of a command in a terminal.
-AS_COMMAND = """import os, sys
-os.environ.pop("PYTHONUNBUFFERED", None)
-os.execv(sys.executable, [sys.executable, *sys.argv[1:]])"""
-
-
-@pytest.fixture
-def env(tmp_path):
-    items = environment(tmp_path)
-    with configured(items):
-        yield items
-
-
-@pytest.fixture
-def ns(env):
-    with name_server() as starter:
-        proxy = proxy_of(starter)
-        yield proxy
-        proxy._release()
 
 
 @pytest.fixture

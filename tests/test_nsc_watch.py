@@ -12,26 +12,11 @@ from gpyro import config
 from gpyro.control_output import Output
 from gpyro.naming import NameEvent, NameServerLocator
 from gpyro.nsc_watch import Watch
-from tests.naming import configured, environment, name_server, proxy_of
+from tests.naming import name_server, proxy_of
 from tests.support import eventually
 
 URI = "PYRO://host:7766/id"
 OTHER = "PYRO://host:7766/other"
-
-
-@pytest.fixture
-def env(tmp_path):
-    items = environment(tmp_path)
-    with configured(items):
-        yield items
-
-
-@pytest.fixture
-def ns(env):
-    with name_server() as starter:
-        proxy = proxy_of(starter)
-        yield proxy
-        proxy._release()
 
 
 class Told:

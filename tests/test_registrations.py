@@ -12,15 +12,11 @@ import pytest
 from gpyro import config, core
 from gpyro.errors import DaemonError, MaybeExecutedError, NamingError, ProtocolError, StoreError
 from gpyro.naming import NameServerProxy
-from tests.naming import configured, environment, free_port, name_server, proxy_of
+from tests.naming import free_port, name_server, proxy_of
 from tests.programs import program
 from tests.support import eventually
 
-
-@pytest.fixture(autouse=True)
-def _configuration(tmp_path):
-    with configured(environment(tmp_path)):
-        yield
+pytestmark = pytest.mark.usefixtures("env")
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from gpyro.errors import ConnectionDeniedError, DaemonError, NamingError, StoreE
 from gpyro.naming import NameServerLocator, NameServerProxy, NameServerStarter
 from gpyro.protocol import DefaultConnValidator
 from gpyro.uri import parse
-from tests.naming import BROADCAST, configured, environment, free_port, name_server, proxy_of, started
+from tests.naming import BROADCAST, free_port, name_server, proxy_of, started
 from tests.programs import program
 from tests.support import eventually
 
@@ -28,20 +28,12 @@ START = """
 """
 
 
-@pytest.fixture
-def items(tmp_path):
-    return environment(tmp_path)
-
-
-@pytest.fixture(autouse=True)
-def _configuration(items):
-    with configured(items):
-        yield
+pytestmark = pytest.mark.usefixtures("env")
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_what_it_prints_from_start_to_end(items, tmp_path, number):
-    with program(START, environment=items) as server:
+def test_what_it_prints_from_start_to_end(env, tmp_path, number):
+    with program(START, environment=env) as server:
         lines = started(server)
         uri = (tmp_path / "Pyro_NS_URI").read_text().strip()
         assert lines == [
@@ -64,20 +56,20 @@ def test_what_it_prints_from_start_to_end(items, tmp_path, number):
         waiting.get(timeout=30)
 
 
-def test_a_client_ends_it_unless_it_is_told_to_keep_running(items):
-    with program(START, repr({"keep": 1}), environment=items) as server:
+def test_a_client_ends_it_unless_it_is_told_to_keep_running(env):
+    with program(START, repr({"keep": 1}), environment=env) as server:
         started(server)
         assert NameServerLocator().sendSysCommand("shutdown") == "Shutdown request denied"
         server.kill()
-    with program(START, environment=items) as server:
+    with program(START, environment=env) as server:
         started(server)
         assert NameServerLocator().sendSysCommand("shutdown") == "Will shut down shortly"
         assert server.ended_well() == "Name Server gracefully stopped.\n"
 
 
-def test_it_comes_back_at_the_same_port_after_a_kill(items):
+def test_it_comes_back_at_the_same_port_after_a_kill(env):
     for _ in range(3):
-        with program(START, environment=items) as server:
+        with program(START, environment=env) as server:
             started(server)
             NameServerLocator().getNS().ping()
             server.kill()
