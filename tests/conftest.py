@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import sys
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -15,6 +16,7 @@ import pytest
 from gevent.threadpool import _WorkerGreenlet
 from greenlet import greenlet
 
+from gpyro import hub_daemon
 from gpyro.net.hub import hub_state
 from gpyro.net.listener import Listener
 from gpyro.net.workers import Worker
@@ -27,6 +29,19 @@ hypothesis.settings.register_profile(
     "gpyro", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow], print_blob=True
 )
 hypothesis.settings.load_profile("gpyro")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """The tests start hundreds of programs: where no bytecode is kept, each would have to compile all of gpyro."""
+    if sys.dont_write_bytecode:
+        os.environ["PYTHONDONTWRITEBYTECODE"] = ""
+        os.environ["PYTHONPYCACHEPREFIX"] = str(config.cache.mkdir("bytecode"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _quick_ends() -> None:
+    """Thousands of daemons end here, and each looks at least twice whether all has been said."""
+    hub_daemon.DRAIN_INTERVAL = 0.001
 
 
 @pytest.fixture(scope="session", autouse=True)
