@@ -109,8 +109,11 @@ def _large_calls(guid: str) -> bytes:
     return _call(1, "hold", bytes(9 << 20)) + _call(3, "hold", bytes(9 << 20))
 
 
+def _said_to_be_compressed(guid: str) -> bytes:
+    return pack(Kind.CALL, 1, 1, bombs.BY_NAME["gzip"].payload(), 0x80)
+
+
 _HELLO = Hello().to_bytes()
-_PAYLOADS = {name: bombs.BY_NAME[name].payload() for name in ("gzip", "pickle")}
 
 FLOODS: list[Flood] = [
     Flood("a frame of 4 GiB announced", HEADER.pack(Kind.CALL, 0, 0, 1, 1, MAX_ID), "over the limit"),
@@ -139,8 +142,8 @@ FLOODS: list[Flood] = [
     Flood("100,000 PINGs", pack(Kind.PING, body=bytes(8)), "", MANY),
     Flood("100,000 cancellations of nothing", pack(Kind.CANCEL, 5), "", MANY),
     Flood("100,000 sessions, each closed at once", pack(Kind.OPEN, 0, 3, b"x") + pack(Kind.CLOSE, 0, 3), "", MANY),
-    Flood("gzip, said to be compressed", pack(Kind.CALL, 1, 1, _PAYLOADS["gzip"], 0x80), ""),
-    Flood("a call in pickle", pack(Kind.CALL, 1, 1, _PAYLOADS["pickle"]), ""),
+    Flood("gzip, said to be compressed", _said_to_be_compressed, ""),
+    Flood("a call in pickle", pack(Kind.CALL, 1, 1, bombs.BY_NAME["pickle"].payload()), ""),
 ]
 
 

@@ -21,7 +21,6 @@ import gevent
 import pytest
 
 from gpyro import core
-from gpyro.net.hub import hub_state
 from gpyro.protocol import DefaultConnValidator
 
 ROOT = Path(__file__).parent.parent
@@ -158,9 +157,3 @@ def descriptors() -> dict[str, str]:
         with contextlib.suppress(OSError):
             found[number] = os.readlink(f"/proc/self/fd/{number}")
     return found
-
-
-def close_hub() -> None:
-    """Close all that gpyro has on this thread's hub, and let the loop deal with it."""
-    hub_state().close()
-    turns()
