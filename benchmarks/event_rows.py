@@ -20,8 +20,10 @@ from rows import Plan
 
 ROUNDS = 5
 SUBSCRIBED = 100
-PROCESSES = 5
 PATIENCE = 60.0
+
+PROCESSES = 5
+"""Processes that a large crowd is spread over; a small one has fewer, for each takes a while to start."""
 
 LIMITS = {"MAXCONNECTIONS": 20_000, "MAX_PER_ADDRESS": 20_000, "MAX_SESSIONS": 20_000}
 """Items of a server for ten thousand subscribers."""
@@ -146,17 +148,18 @@ def crowd_row(plan: Plan) -> list[Measure]:
     """Ten thousand subscribers."""
     rows = []
     for own in (True, False):
-        total = max(2 * PROCESSES, plan.count(10_000))
-        each = total // PROCESSES
+        total = max(10, plan.count(10_000))
+        processes = min(PROCESSES, max(2, total // 100))
+        each = total // processes
         sizes, taken = [], []
         with ExitStack() as stack:
             server, uri, sink = stack.enter_context(event_server(**LIMITS))
             publishers = stack.enter_context(Program(PINNED + PUBLISHERS + ASKED, cores()[1], uri, sink))
             publishers.ready()
             crowd = []
-            for _ in range(PROCESSES):
+            for _ in range(processes):
                 crowd.append(subscribers(stack, uri, each, own, **LIMITS))
-                if len(crowd) in (1, PROCESSES):
+                if len(crowd) in (1, processes):
                     sizes.append(resident_kib(server))
             for _ in range(ROUNDS):
                 for one in crowd:
@@ -165,8 +168,8 @@ def crowd_row(plan: Plan) -> list[Measure]:
                 publishers.ask("one 1")
                 taken.append(max(one.ask("arrived 0")[0] for one in crowd) - began)
             sizes.append(resident_kib(server))
-        slope = (sizes[1] - sizes[0]) / (each * (PROCESSES - 1))
-        after = (sizes[2] - sizes[0]) / (each * (PROCESSES - 1))
+        slope = (sizes[1] - sizes[0]) / (each * (processes - 1))
+        after = (sizes[2] - sizes[0]) / (each * (processes - 1))
         what = f"{total:,} subscribers, {'a connection each' if own else f'{each:,} to a connection'}"
         rows += [
             at_most("", f"{what}: memory of the server for each", slope, "KiB", 6),

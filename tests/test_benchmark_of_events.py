@@ -18,8 +18,9 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
 
 
-def test_a_short_run_measures_and_judges() -> None:
-    ended = run("--scale", "0.003", "--json")
+@pytest.mark.parametrize("scale", ["0.003", pytest.param("0.05", marks=pytest.mark.long)])
+def test_a_short_run_measures_and_judges(scale: str) -> None:
+    ended = run("--scale", scale, "--json")
     assert ended.stderr == ""
     rows = {row["what"]: row for row in json.loads(ended.stdout)["rows"]}
     rates = [row["value"] for row in rows.values() if row["unit"] == "1/s"]

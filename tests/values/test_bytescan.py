@@ -35,11 +35,15 @@ def holds_bytes(value: Any) -> bool:
     return isinstance(value, bytes)
 
 
-@settings(max_examples=300, deadline=None, derandomize=True)
-@given(PLAIN)
-def test_bytes_are_never_overlooked(value: Any) -> None:
-    if holds_bytes(value):
-        assert bytescan._may_hold_bytes(packb(value, None, OPTIONS))
+@pytest.mark.parametrize("examples", [100, pytest.param(300, marks=pytest.mark.long)])
+def test_bytes_are_never_overlooked(examples: int) -> None:
+    @settings(max_examples=examples, deadline=None, derandomize=True)
+    @given(PLAIN)
+    def check(value: Any) -> None:
+        if holds_bytes(value):
+            assert bytescan._may_hold_bytes(packb(value, None, OPTIONS))
+
+    check()
 
 
 def adversarial(chance: random.Random) -> Any:

@@ -74,11 +74,19 @@ VALUES = st.recursive(
 )
 
 
-@settings(max_examples=400, deadline=None, derandomize=True)
-@given(VALUES)
-def test_any_value_arrives_as_what_it_was(value: Any) -> None:
-    assert same(CODEC.decode(CODEC.encode(value)), value)
-    assert same(JSON.decode(JSON.encode(value)), value)
+# How many examples are tried: some of them each time.
+SOME = pytest.mark.parametrize("examples", [100, pytest.param(400, marks=pytest.mark.long)])
+
+
+@SOME
+def test_any_value_arrives_as_what_it_was(examples: int) -> None:
+    @settings(max_examples=examples, deadline=None, derandomize=True)
+    @given(VALUES)
+    def check(value: Any) -> None:
+        assert same(CODEC.decode(CODEC.encode(value)), value)
+        assert same(JSON.decode(JSON.encode(value)), value)
+
+    check()
 
 
 def decodes_or_refuses(body: bytes) -> None:
@@ -96,21 +104,29 @@ def test_any_bytes_are_a_value_or_refused(body: bytes) -> None:
     decodes_or_refuses(body)
 
 
-@settings(max_examples=300, deadline=None, derandomize=True)
-@given(st.integers(1, 31), st.recursive(LEAVES, lambda inner: st.lists(inner, max_size=10), max_leaves=12))
-def test_any_payload_of_an_extension_type_is_a_value_or_refused(code: int, state: Any) -> None:
-    payload = CODEC.encode(state)
-    decodes_or_refuses(b"\xc9" + len(payload).to_bytes(4, "big") + bytes((code,)) + payload)
+@SOME
+def test_any_payload_of_an_extension_type_is_a_value_or_refused(examples: int) -> None:
+    @settings(max_examples=examples, deadline=None, derandomize=True)
+    @given(st.integers(1, 31), st.recursive(LEAVES, lambda inner: st.lists(inner, max_size=10), max_leaves=12))
+    def check(code: int, state: Any) -> None:
+        payload = CODEC.encode(state)
+        decodes_or_refuses(b"\xc9" + len(payload).to_bytes(4, "big") + bytes((code,)) + payload)
+
+    check()
 
 
-@settings(max_examples=300, deadline=None, derandomize=True)
-@given(VALUES, st.data())
-def test_damaged_messages_are_a_value_or_refused(value: Any, data: Any) -> None:
-    for codec in (CODEC, JSON):
-        body = bytearray(codec.encode(value))
-        for _ in range(data.draw(st.integers(1, 4))):
-            body[data.draw(st.integers(0, len(body) - 1))] = data.draw(st.integers(0, 255))
-        decodes_or_refuses(bytes(body))
+@SOME
+def test_damaged_messages_are_a_value_or_refused(examples: int) -> None:
+    @settings(max_examples=examples, deadline=None, derandomize=True)
+    @given(VALUES, st.data())
+    def check(value: Any, data: Any) -> None:
+        for codec in (CODEC, JSON):
+            body = bytearray(codec.encode(value))
+            for _ in range(data.draw(st.integers(1, 4))):
+                body[data.draw(st.integers(0, len(body) - 1))] = data.draw(st.integers(0, 255))
+            decodes_or_refuses(bytes(body))
+
+    check()
 
 
 def wrap_ext(payload: bytes, code: int) -> bytes:
