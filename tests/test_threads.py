@@ -95,7 +95,8 @@ def test_one_proxy_in_many_threads(uri, loop):
 
 @pytest.mark.parametrize("loop", ["libev-cext", "libuv-cffi"])
 @pytest.mark.parametrize("shared", [True, False], ids=["one proxy", "a proxy each"])
-def test_short_threads_leave_no_descriptor(uri, loop, shared):
+@pytest.mark.parametrize("count", [100, pytest.param(400, marks=pytest.mark.long)])
+def test_short_threads_leave_no_descriptor(uri, loop, shared, count):
     out = run(
         """
     shared = core.getProxyForURI(sys.argv[1]) if sys.argv[2] == "True" else None
@@ -116,7 +117,7 @@ def test_short_threads_leave_no_descriptor(uri, loop, shared):
     """,
         uri,
         str(shared),
-        "400",
+        str(count),
         environment={"GEVENT_LOOP": loop},
     )
     assert out == "True\n"

@@ -18,10 +18,11 @@ def _crashes(monkeypatch, tmp_path):
     monkeypatch.setattr(fuzz_wire, "SHOWN_EVERY", math.inf)  # with it a look-out begins, which needs the real stderr
 
 
-def test_a_short_run_finds_nothing(capsys):
-    assert fuzz_wire.fuzz(0, 6000, 1) == 0
+@pytest.mark.parametrize("count", [2000, pytest.param(6000, marks=pytest.mark.long)])
+def test_a_short_run_finds_nothing(capsys, count):
+    assert fuzz_wire.fuzz(0, count, 1) == 0
     out = capsys.readouterr().out
-    assert "seed 1: 6,000 inputs" in out
+    assert f"seed 1: {count:,} inputs" in out
     assert "no findings" in out
     assert list(fuzz_wire.CRASHES.iterdir()) == []
 
