@@ -33,7 +33,7 @@ hypothesis.settings.load_profile("gpyro")
 
 def pytest_configure(config: pytest.Config) -> None:
     """The tests start hundreds of programs: where no bytecode is kept, each would have to compile all of gpyro."""
-    if sys.dont_write_bytecode:
+    if sys.dont_write_bytecode and config.pluginmanager.has_plugin("cacheprovider"):
         os.environ["PYTHONDONTWRITEBYTECODE"] = ""
         os.environ["PYTHONPYCACHEPREFIX"] = str(config.cache.mkdir("bytecode"))
 
