@@ -15,12 +15,12 @@ SCRIPT = ROOT / "benchmarks" / "events.py"
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, str(SCRIPT), *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    return subprocess.run(command, capture_output=True, text=True, timeout=900, check=False)
 
 
 @pytest.mark.parametrize("scale", ["0.003", pytest.param("0.05", marks=pytest.mark.long)])
 def test_a_short_run_measures_and_judges(scale: str) -> None:
-    ended = run("--scale", scale, "--json")
+    ended = run("--rows", "fan,publish,crowd,slow", "--scale", scale, "--json")
     assert ended.stderr == ""
     rows = {row["what"]: row for row in json.loads(ended.stdout)["rows"]}
     rates = [row["value"] for row in rows.values() if row["unit"] == "1/s"]
@@ -31,10 +31,37 @@ def test_a_short_run_measures_and_judges(scale: str) -> None:
     assert {row["id"] for row in rows.values()} == {"", "B5"}
 
 
+def test_what_is_lost_when_processes_are_killed_is_told() -> None:
+    _nothing_wrong("--scale", "0.01", "--seed", "7")
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_what_is_lost_when_processes_are_killed_is_told_at_full_counts(seed: int) -> None:
+    _nothing_wrong("--seed", str(seed))
+
+
+def _nothing_wrong(*arguments: str) -> None:
+    ended = run("--rows", "kill", *arguments, "--json")
+    assert ended.stderr == ""
+    rows = json.loads(ended.stdout)["rows"]
+    assert {row["id"] for row in rows} == {"D5"}
+    judged = [row for row in rows if row["target"]]
+    assert [row["value"] for row in judged] == [0, 0, 0, 0, 0]
+
+
+def test_a_restart_of_the_event_server_is_survived() -> None:
+    ended = run("--rows", "restart", "--scale", "0.0001", "--json")
+    assert ended.stderr == ""
+    rows = {row["what"]: row for row in json.loads(ended.stdout)["rows"]}
+    (told,) = (row["value"] for what, row in rows.items() if what.startswith("gaps"))
+    assert told == 2
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--rows", "nothing"], "events: --rows knows fan, publish, crowd, slow, not nothing"),
+        (["--rows", "nothing"], "events: --rows knows fan, publish, crowd, slow, kill, restart, not nothing"),
         (["--scale", "0"], "--scale is from 0.0001 to 1"),
         (["--unknown"], "Usage:"),
     ],
