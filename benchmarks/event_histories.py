@@ -162,7 +162,9 @@ def _missing(attempts: Attempts, life: Life, places: Places) -> Iterator[Missing
             if one.sequence in came or one.verdict == "never" or one.ended < life.subscribed:
                 continue
             at = bisect_left(sequences, one.sequence)
-            after, before = (where[at - 1] if at else -1), (where[at] if at < len(where) else len(life.told))
+            after = where[at - 1] if at else -1
+            # Side by side, what comes behind a gap does not wait until that is told.
+            before = where[at] if life.serial and at < len(where) else len(life.told)
             acknowledged = one.verdict == "done" and one.began >= life.subscribed
             yield Missing(stream, one.sequence, after, before, acknowledged)
 

@@ -230,15 +230,15 @@ class Subscriber(CallbackObjBase):
 
     # Being attached
 
-    def _pyro_attach(self, instead_of: Link | None) -> None:
+    def _pyro_attach(self, instead_of: Link | None, to_listen: bool = False) -> None:
         """Tell the event server of all subscriptions, over this thread's connection.
 
-        Nothing if another link took the place of `instead_of`.
+        Nothing if another link took the place of `instead_of`. Events come if this listens, or is about `to_listen`.
         """
         with self._pyro_changing:
             if self._pyro_link is not instead_of:
                 return
-            link = Link(self, self._pyro_server.new_proxy())
+            link = Link(self, self._pyro_server.new_proxy(), to_listen or self._pyro_listening)
             self._pyro_link = link
             try:
                 found = link.attach(
@@ -375,7 +375,13 @@ class Subscriber(CallbackObjBase):
                 raise PyroError(f"{self!r} listens already")
             link = self._pyro_link
             if link is None or link.state is not hub_state():
-                self._pyro_attach(link)
+                self._pyro_attach(link, to_listen=True)
+            elif not link.listens:
+                try:
+                    link.listen(self._pyro_token)
+                except (KeyError, ProtocolError):
+                    if not link.lost:  # else it comes back, to listen
+                        self._pyro_attach(link, to_listen=True)
             lanes = self._pyro_lanes
             if not self._pyro_threaded:
                 self._pyro_lanes = None

@@ -175,34 +175,34 @@ class Link:
         state: of the thread.
         gate: open while somebody listens.
         closed: this is no attachment any more; if another took its place, the event server knows of that.
+        listens: the event server sends events; else it keeps them.
     """
 
-    def __init__(self, subscriber: Attached, proxy: DynamicProxy) -> None:
+    def __init__(self, subscriber: Attached, proxy: DynamicProxy, listens: bool) -> None:
         self.state: HubState = hub_state()
         self.subscriber: weakref.ref[Attached] = weakref.ref(subscriber, self._dropped)
         self.keep: Attached | None = None
         self.gate = Wakeup()
         self._proxy = proxy
+        self._session: Any = None
         self._channel: Any = None
         self._inbox = getGUID()
         self.closed = False
+        self.listens = listens
 
     def attach(self, *arguments: Any) -> tuple[str, int, int | None, str]:
         """Tell the event server; gives what `EventService.attach` does, without the session. Raises as calls do."""
         token, *rest = arguments
         remote = self._proxy._remote
         until, _ = remote.handed_on()
-        session = remote.connect(until)
+        session = self._session = remote.connect(until)
         channel = self._channel = session.channel
         acceptor: Any = channel.acceptor
         acceptor.add(self._inbox, None, Inbox(self))
         try:
-            # On this very channel, so not by the proxy, which may take another.
-            body = channel.serializer.encode_call("attach", (token, self._inbox, *rest), {})
-            answer = channel.request(Kind.CALL, session.id, body, 0, until)
-            if answer[0] != Kind.RESULT:
-                raise remote.failure(channel.serializer, answer)
-            session_id, identity, position, missed, why = channel.serializer.decode(answer[4])
+            session_id, identity, position, missed, why = self._ask(
+                until, "attach", token, self._inbox, *rest, self.listens
+            )
             events = channel.served.get(session_id)
             if events is None:
                 raise ConnectionLostError(f"connection lost: {channel.reason or 'the event server let go at once'}")
@@ -211,6 +211,25 @@ class Link:
             raise
         events.on_end = self._ended
         return identity, position, missed, why
+
+    @property
+    def lost(self) -> bool:
+        """Whether the connection is gone, so that `come_back` is at work or about to be."""
+        return not self._channel.usable
+
+    def listen(self, token: str) -> None:
+        """Have events come that the event server has kept. Raises as calls do."""
+        self._ask(self._proxy._remote.handed_on()[0], "listen", token)
+        self.listens = True
+
+    def _ask(self, until: float | None, method: str, *arguments: Any) -> Any:
+        """Call the event server on this very channel, so not by the proxy, which may take another."""
+        channel = self._channel
+        body = channel.serializer.encode_call(method, arguments, {})
+        answer = channel.request(Kind.CALL, self._session.id, body, 0, until)
+        if answer[0] != Kind.RESULT:
+            raise self._proxy._remote.failure(channel.serializer, answer)
+        return channel.serializer.decode(answer[4])
 
     def _forget(self) -> None:
         acceptor: Any = self._channel.acceptor

@@ -10,7 +10,7 @@ from typing import Any, Final, Protocol
 import gevent
 
 from gpyro.callbacks import RemoteFunction
-from gpyro.event_routes import Route
+from gpyro.event_routes import Route, place_of
 from gpyro.proxy import DynamicProxy
 from gpyro.tls import Session
 from gpyro.topics import Backlog, Limits, Loss, Pattern, TopicIndex, compared
@@ -39,6 +39,7 @@ class Receiver:
 
     Attributes:
         number: its own, higher than those of all who came before.
+        begins: the number of the last event before those that it gets.
         key: what it is known by: its URI, a reference, or the token that it chose.
         name: for people.
         route: how it is reached.
@@ -55,6 +56,7 @@ class Receiver:
     __slots__ = (
         "_service",
         "backlog",
+        "begins",
         "delivered",
         "due",
         "in_flight",
@@ -68,10 +70,11 @@ class Receiver:
         "subjects",
     )
 
-    def __init__(self, service: Service, key: Any, name: str, limits: Limits) -> None:
+    def __init__(self, service: Service, key: Any, name: str, limits: Limits, begins: int = 0) -> None:
         self._service = service
         self.key, self.name = key, name
         self.number = next(_numbers)
+        self.begins = begins
         self.backlog = Backlog(limits)
         self.route: Route | None = None
         self.session: Session | None = None
@@ -144,21 +147,13 @@ class Receiver:
 def not_seen(items: list[Any], number: int) -> list[Any]:
     """What is left of events, and losses, that were under way to who has seen those up to this number.
 
-    By their places: an event that had to wait for room has a lower number than those that were lost meanwhile.
+    By their places, since copies of an event have one number.
     """
     for place in range(len(items) - 1, -1, -1):
         item = items[place]
         if number == (item.until if type(item) is Loss else item.number):
             return items[place + 1 :]
     return items
-
-
-def place_of(address: Any) -> str:
-    """A socket's address as people write it; what is none as it is."""
-    if not isinstance(address, tuple):
-        return str(address)
-    host, port = address[:2]
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def key_of(subscriber: Any) -> Any:

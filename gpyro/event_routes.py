@@ -13,6 +13,7 @@ from typing import Any, Final, Protocol
 
 from gpyro.errors import SerializationError, WireError
 from gpyro.events import Event, EventError, Gap
+from gpyro.failures import one_line
 from gpyro.net.channel import Channel
 from gpyro.net.hub import HubState
 from gpyro.net.references import Received
@@ -29,6 +30,9 @@ MOST: Final = 1000
 
 MOST_BYTES: Final = 64 * 1024
 """Bytes of events in one message at most, unless it is a single one."""
+
+LAST_WORDS: Final = 10.0
+"""Seconds in which an object that is sent away has to be done with its last events."""
 
 CANNOT_READ: Final = "the subscriber cannot take it"
 
@@ -104,9 +108,18 @@ def _cannot_travel(subject: str, error: SerializationError, root: str) -> EventE
     return EventError(f"the event on {subject!r} cannot be given to others: {text}", path)
 
 
+def place_of(address: Any) -> str:
+    """A socket's address as people write it; what is none as it is."""
+    if not isinstance(address, tuple):
+        return str(address)
+    host, port = address[:2]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
 class Recipient(Protocol):
     """Whose events these are; `gpyro.event_server` has them."""
 
+    name: str
     backlog: Backlog
     in_flight: list[Any] | None
 
@@ -152,13 +165,17 @@ class Outlet:
 class ChannelRoute:
     """To a `Subscriber`, over its own channel."""
 
-    __slots__ = ("_few", "_in_line", "_outlet", "channel", "session_id")
+    __slots__ = ("_few", "_in_line", "_outlet", "channel", "listening", "session_id")
 
-    def __init__(self, channel: Channel, inbox: str, outlet: Outlet) -> None:
-        """Open the way to the object of the peer that has this id. Raises as `Channel.open_session` does."""
+    def __init__(self, channel: Channel, inbox: str, outlet: Outlet, listening: bool = True) -> None:
+        """Open the way to the object of the peer that has this id. Raises as `Channel.open_session` does.
+
+        Nothing goes to one that is not listening: calls that nobody answers would leave the channel no room for others.
+        """
         self.channel = channel
         self.session_id = channel.open_session(inbox.encode("ascii"))
         self._outlet = outlet
+        self.listening = listening
         self._few = 0  # events that are sent one by one, since one of them could not be read
         self._in_line = False
 
@@ -169,7 +186,7 @@ class ChannelRoute:
 
     def deliver(self, recipient: Recipient) -> None:
         """Send what waits, if nothing is under way. In the hub."""
-        if recipient.in_flight is not None or self._in_line or recipient.backlog.empty:
+        if recipient.in_flight is not None or self._in_line or recipient.backlog.empty or not self.listening:
             return
         line = self._outlet.lines.get(self.channel)
         if line is not None:
@@ -190,6 +207,12 @@ class ChannelRoute:
             told(error)
             return
         if not channel.request_soon(self.session_id, body, told):
+            if channel.window.calls <= 0:
+                channel.state.warn(
+                    f"events to {channel.address}",
+                    "subscribers at %s get no events: as many others there as its PYRO_MAX_CALLS are busy with theirs",
+                    place_of(channel.address),
+                )
             self._outlet.lines[channel] = deque()
             channel.state.start(lambda first, second: self._send_later(body, told))
 
@@ -255,7 +278,7 @@ class ChannelRoute:
 class CallRoute:
     """To any object with a method ``event``, or to a function, by calls."""
 
-    __slots__ = ("_is_function", "_knows_missed", "_received", "_remote", "_running", "_state", "_watched")
+    __slots__ = ("_is_function", "_knows_missed", "_last", "_received", "_remote", "_running", "_state", "_watched")
 
     def __init__(self, state: HubState, remote: RemoteObject) -> None:
         self._state = state
@@ -265,6 +288,7 @@ class CallRoute:
         self._running = False
         self._watched: Channel | None = None
         self._knows_missed = True
+        self._last: Loss | None = None  # what it is told when it goes
 
     @property
     def address(self) -> Any:
@@ -285,11 +309,15 @@ class CallRoute:
                 self._tell(recipient, items)
                 recipient.in_flight = None
                 recipient.arrived(items)
+            if self._last is not None:
+                self._tell_of_loss(self._last, self._is_function)
         except Exception as error:
             recipient.in_flight = None
             recipient.unreachable(str(error) or repr(error))
         finally:
             self._running = False
+            if self._last is not None:
+                self._release()
 
     def _tell(self, recipient: Recipient, items: list[Any]) -> None:
         function = self._is_function
@@ -323,8 +351,9 @@ class CallRoute:
         except SerializationError as error:
             if end - at > 1:
                 return self._call(recipient, method, items, at, at + 1)
-            recipient.backlog.lose(items[at], f"{CANNOT_READ}: {error}")
-            return end
+            recipient.backlog.lost += 1
+            items[at] = Loss(items[at].number, f"{CANNOT_READ}: {error}")
+            return at
         self._watch(recipient)
         for kind, part in batch.split_answers(answer[4]):
             if kind == batch.SEVERAL:
@@ -335,9 +364,18 @@ class CallRoute:
                 if kind == Kind.REJECTED:
                     raise self._remote.failure(serializer, (kind, 0, 0, 0, part))
                 at += 1  # it raised, which is its own matter
+                self._note_failure(recipient, serializer, part)
         if at > end:
             raise WireError("more answers than calls", "B2")
         return at
+
+    def _note_failure(self, recipient: Recipient, serializer: Serializer, part: Any) -> None:
+        try:
+            error = serializer.decode_error(part)
+            text = one_line(f"{type(error).__name__}: {error}")
+        except Exception:  # of a class of the program's, which may do what it likes
+            text = "an error that cannot be read"
+        self._state.warn(f"raising {recipient.name}", "%s: raised on an event: %s", recipient.name, text)
 
     def _tell_of_loss(self, loss: Loss, function: bool) -> None:
         """Tell it what it missed, if it has a method for that."""
@@ -360,8 +398,20 @@ class CallRoute:
         if recipient.route is self and not self._running:
             recipient.unreachable(channel.reason)
 
+    def dismiss(self, recipient: Recipient, loss: Loss) -> None:
+        """Go this way no more when what is under way is told, and this loss behind it; or when that takes too long."""
+        self._last = loss
+        if not self._running:
+            self._running = True
+            self._state.start(lambda first, second: self._run(recipient))
+        self._state.run_after(LAST_WORDS, self._release)
+
     def close(self) -> None:
         """Go this way no more."""
+        if self._last is None:
+            self._release()
+
+    def _release(self) -> None:
         if self._received is None:  # what was passed by reference has a session that others may use
             self._remote.release()
 

@@ -10,10 +10,11 @@ from typing import Any, Final
 from gevent.event import Event as Wakeup
 
 from gpyro.errors import PyroError
+from gpyro.event_admission import check_room, wishes_of
 from gpyro.event_census import TURN, Rows, subscribers_after, topics_after
-from gpyro.event_receiver import Receiver, key_of, not_seen, patterns_of, place_of
-from gpyro.event_routes import CallRoute, ChannelRoute, Outlet, Parcel, encoded_message
-from gpyro.events import EventError
+from gpyro.event_receiver import Receiver, key_of, not_seen, patterns_of
+from gpyro.event_routes import CallRoute, ChannelRoute, Outlet, Parcel, encoded_message, place_of
+from gpyro.events import EventError, SubscriptionError, UnknownSubscriberError
 from gpyro.exposure import expose
 from gpyro.guid import getGUID
 from gpyro.logs import log
@@ -25,6 +26,7 @@ from gpyro.tls import Session, current_call
 from gpyro.topics import (
     Ledger,
     Limits,
+    Loss,
     Pattern,
     PatternError,
     Policy,
@@ -37,13 +39,6 @@ from gpyro.topics import (
 )
 from gpyro.values import Serializer
 
-MAX_SUBSCRIPTIONS: Final = 10_000
-"""Subjects and patterns that one subscriber may have."""
-
-MAX_SUBSCRIBERS: Final = 100_000
-MAX_TOGETHER: Final = 1_000_000
-"""Subscribers of one server, and subjects and patterns that they may have all together."""
-
 MAX_TOKEN: Final = 100
 """Characters in what a subscriber calls itself, and in the id of its inbox."""
 
@@ -52,7 +47,7 @@ MAX_DISMISSED: Final = 1_000
 
 
 @expose("publish", "subscribe", "subscribeMatch", "unsubscribe", "set_queue")
-@expose("attach", "detach", "topics", "subscribers", "info")
+@expose("attach", "listen", "detach", "topics", "subscribers", "info")
 class EventService(ObjBase):
     """Takes events and gives them to those who subscribed to their subjects.
 
@@ -64,7 +59,7 @@ class EventService(ObjBase):
         limits: how much may wait for a subscriber that says nothing about that.
     """
 
-    _pyro_answers = (PatternError, SubjectError, EventError)
+    _pyro_answers = (PatternError, SubjectError, EventError, UnknownSubscriberError, SubscriptionError)
 
     def __init__(self) -> None:
         """Nobody has subscribed. The queues of subscribers are as PYRO_ES_QUEUESIZE and its like say now."""
@@ -252,12 +247,12 @@ class EventService(ObjBase):
 
         Raises:
             ValueError: it is no policy, or no number.
-            KeyError: it has no subscription.
+            UnknownSubscriberError: it has no subscription; a KeyError.
         """
         limits = limits_of(self.limits, policy, events, size)
         receiver = self._receivers.get(key_of(subscriber))
         if receiver is None:
-            raise KeyError("it has no subscription")
+            raise UnknownSubscriberError("it has no subscription at this event server")
         receiver.backlog.limits = limits
 
     def _add(self, subscriber: Any, subjects: dict[str, str], patterns: Collection[Pattern]) -> int | None:
@@ -265,33 +260,17 @@ class EventService(ObjBase):
         self._check_open()
         key = key_of(subscriber)
         receiver = self._receivers.get(key)
-        self._check_room(key, subjects, patterns, receiver)
+        check_room(self._receivers, self._index, key, subjects, patterns, receiver)
         if receiver is None:
             receiver = self._new_receiver(key, subscriber)
         receiver.add(self._index, subjects, patterns)
         has_all = isinstance(key, str) and receiver.backlog.empty and receiver.in_flight is None
         return self._ledger.number if has_all else None
 
-    def _check_room(
-        self, key: Any, subjects: dict[str, str], patterns: Collection[Pattern], there: Receiver | None
-    ) -> None:
-        """Raises PyroError, SubjectError or PatternError: that would be too much, with what is `there`."""
-        if key not in self._receivers and len(self._receivers) >= MAX_SUBSCRIBERS:
-            raise PyroError(f"the event server has {MAX_SUBSCRIBERS:,} subscribers, and takes no more")
-        wished, texts = set(subjects), {pattern.text for pattern in patterns}
-        if there is not None:
-            wished.update(there.subjects)
-            texts.update(there.patterns)
-        if len(wished) + len(texts) > MAX_SUBSCRIPTIONS:
-            raise SubjectError(f"a subscriber can have {MAX_SUBSCRIPTIONS:,} subjects and patterns; use a pattern")
-        if self._index.subscriptions + len(subjects) + len(patterns) > MAX_TOGETHER:
-            raise PyroError(f"the event server has {MAX_TOGETHER:,} subscriptions, and takes no more")
-        self._index.check_work(patterns)
-
     def _new_receiver(self, key: Any, subscriber: Any) -> Receiver:
         """The receiver for what was passed as a subscriber."""
         if isinstance(key, str):
-            raise KeyError("no such subscriber is attached")
+            raise UnknownSubscriberError("no such subscriber is attached to this event server")
         receiver = self._receivers[key] = Receiver(self, key, str(subscriber._remote.uri), self.limits)
         receiver.route = CallRoute(self._here(), subscriber._remote)
         if getattr(subscriber._remote, "received", None) is not None:
@@ -299,12 +278,12 @@ class EventService(ObjBase):
         return receiver
 
     def _check_open(self) -> None:
-        """Raise PyroError if the server is closed, or the caller gone."""
+        """Raise SubscriptionError if the server is closed, or the caller gone."""
         call = current_call()
         if self._closed:
-            raise PyroError("the event server is closed")
+            raise SubscriptionError("the event server is closed")
         if call is not None and call.session.ended:
-            raise PyroError("the subscriber is gone")
+            raise SubscriptionError("the subscriber is gone")
 
     def _follow_session(self, receiver: Receiver) -> None:
         """Drop a receiver as soon as the session that it came by ends."""
@@ -338,6 +317,7 @@ class EventService(ObjBase):
         queue: object = (),
         identity: str = "",
         seen: int = 0,
+        listening: bool = True,
     ) -> tuple[int, str, int, int | None, str]:
         """Become a subscriber, or come back: for `gpyro.eventsvc.Subscriber`.
 
@@ -349,6 +329,7 @@ class EventService(ObjBase):
             queue: arguments of `set_queue`.
             identity: of the event server whose events it has got; empty if there was none.
             seen: the number of the last one.
+            listening: whether it takes events; else they wait here until `listen`.
 
         Returns:
             The id of the session that brings events; the identity of this event server; the number of the last event
@@ -361,23 +342,17 @@ class EventService(ObjBase):
         texts = isinstance(token, str) and isinstance(inbox, str) and isinstance(identity, str) and type(seen) is int
         if call is None or not (texts and 0 < len(token) <= MAX_TOKEN and inbox.isascii() and len(inbox) <= MAX_TOKEN):
             raise PyroError("only a client can attach, with a token and the id of an inbox")
-        folded, looked_at, limits = self._wishes(subjects, patterns, queue)
+        folded, looked_at, limits = wishes_of(self.limits, subjects, patterns, queue)
         self._check_open()
-        self._check_room(token, folded, looked_at, None)
-        route = ChannelRoute(call.session.channel, inbox, self._outlet)
-        receiver = self._receivers.get(token)
+        check_room(self._receivers, self._index, token, folded, looked_at, None)
+        route = ChannelRoute(call.session.channel, inbox, self._outlet, bool(listening))
         why = self._dismissed.pop(token, "")
+        missed: int | None = 0
+        receiver, position = self._still_there(token, identity, seen)
         if receiver is None:
             name = f"subscriber at {place_of(route.address)}"
-            receiver = self._receivers[token] = Receiver(self, token, name, limits)
+            receiver = self._receivers[token] = Receiver(self, token, name, limits, self._ledger.number)
             position, missed = self._ledger.number, None
-        else:
-            before, receiver.route = receiver.route, None
-            if before is not None:
-                before.close()
-            flight, receiver.in_flight = receiver.in_flight, None
-            receiver.backlog.put_back(not_seen(flight or [], seen))
-            position, missed = seen, 0
         receiver.route, receiver.backlog.limits = route, limits
         receiver.clear(self._index)
         receiver.add(self._index, folded, looked_at)
@@ -387,17 +362,23 @@ class EventService(ObjBase):
         self.deliver_soon(receiver)
         return route.session_id, self._identity, position, missed, why
 
-    def _wishes(
-        self, subjects: object, patterns: object, queue: object
-    ) -> tuple[dict[str, str], list[Pattern], Limits]:
-        """What somebody who attaches asks for. Raises as `attach`."""
-        folded = {fold(name): name for name in subjects_of(subjects, most=MAX_SUBSCRIPTIONS)}
-        looked_at = patterns_of(subjects_of(patterns, "pattern", MAX_SUBSCRIPTIONS))
-        if not queue:
-            return folded, looked_at, self.limits
-        if not (isinstance(queue, list | tuple) and len(queue) == 3):
-            raise ValueError("what a queue is to be has three parts: policy, events, size")
-        return folded, looked_at, limits_of(self.limits, *queue)
+    def _still_there(self, token: str, identity: str, seen: int) -> tuple[Receiver | None, int]:
+        """Who comes back before it was noticed to be gone, with what it has not seen; and the last that it has."""
+        receiver = self._receivers.get(token)
+        if receiver is None:
+            return None, seen
+        if not identity:  # the answer to its first attempt was lost
+            seen = receiver.begins
+        elif identity != self._identity or seen < receiver.begins:
+            # That to its last one was, and with it what it had missed by then.
+            self._forget(receiver)
+            return None, seen
+        before, receiver.route = receiver.route, None
+        if before is not None:
+            before.close()
+        flight, receiver.in_flight = receiver.in_flight, None
+        receiver.backlog.put_back(not_seen(flight or [], seen))
+        return receiver, seen
 
     def _missed(self, receiver: Receiver, identity: str, seen: int, why: str) -> tuple[int | None, str]:
         if not identity:
@@ -407,6 +388,18 @@ class EventService(ObjBase):
         why = why or "it was not connected"
         subjects = self._ledger.since(seen)
         return None if subjects is None else self._index.count(subjects, receiver), why
+
+    def listen(self, token: str) -> None:
+        """Let events come to a subscriber that attached without listening.
+
+        Raises:
+            UnknownSubscriberError: it is not attached.
+        """
+        receiver = self._receivers.get(token) if isinstance(token, str) else None
+        if receiver is None or not isinstance(receiver.route, ChannelRoute):
+            raise UnknownSubscriberError("no such subscriber is attached to this event server")
+        receiver.route.listening = True
+        self.deliver_soon(receiver)
 
     def detach(self, token: str) -> None:
         """Take all subscriptions of an attached subscriber back."""
@@ -425,11 +418,16 @@ class EventService(ObjBase):
     def _dismiss(self, receiver: Receiver) -> None:
         """Send a subscriber away whose queue is full, as it wished."""
         why = "the subscriber was too slow, and disconnected"
-        log.warning("%s: %s", receiver.name, why)
+        loss = Loss(self._ledger.number, why)
+        loss.add(loss.until, receiver.backlog.untold)
+        text = "%s: %s; with this event %d are lost"
+        self._here().warn(f"dismissed {receiver.name}", text, receiver.name, why, loss.count)
         if isinstance(receiver.key, str):
             if len(self._dismissed) >= MAX_DISMISSED:
                 del self._dismissed[next(iter(self._dismissed))]
             self._dismissed[receiver.key] = why
+        elif isinstance(receiver.route, CallRoute):
+            receiver.route.dismiss(receiver, loss)
         self._forget(receiver)
 
     def _forget(self, receiver: Receiver) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from gpyro.errors import SerializationError
+from gpyro.errors import PyroError, SerializationError
 from gpyro.topics import PatternError, SubjectError
 from gpyro.values import register_class
 
@@ -69,6 +69,17 @@ class EventError(SerializationError):
     """An event that the event server does not take: its message cannot travel on to subscribers, or is too large."""
 
 
+class UnknownSubscriberError(KeyError):
+    """Somebody has no subscription at the event server."""
+
+    def __str__(self) -> str:  # a KeyError's own is for keys
+        return Exception.__str__(self)
+
+
+class SubscriptionError(PyroError):
+    """The event server takes no subscription: it is full, or closed, or who asks for it is gone."""
+
+
 def _event_of(state: Any) -> Event:
     subject, msg, created, number = state
     return Event(subject, msg, created, number)
@@ -88,5 +99,7 @@ register_class(
 )
 register_class(Gap, name="gpyro.Gap", to_state=lambda gap: [gap.count, gap.reason], from_state=_gap_of)
 register_class(EventError, name="gpyro.EventError")
+register_class(UnknownSubscriberError, name="gpyro.UnknownSubscriberError")
+register_class(SubscriptionError, name="gpyro.SubscriptionError")
 register_class(PatternError, name="gpyro.PatternError")
 register_class(SubjectError, name="gpyro.SubjectError")

@@ -12,7 +12,7 @@ from gpyro.constants import EVENTSERVER_NAME
 from gpyro.event_clients import Publisher, Subscriber
 from gpyro.event_server import EventService
 from gpyro.event_starter import EventServiceStarter
-from gpyro.events import Event, EventError, Gap
+from gpyro.events import Event, EventError, Gap, SubscriptionError, UnknownSubscriberError
 from gpyro.topics import PatternError, SubjectError
 
 __all__ = [
@@ -26,6 +26,8 @@ __all__ = [
     "Publisher",
     "SubjectError",
     "Subscriber",
+    "SubscriptionError",
+    "UnknownSubscriberError",
     "main",
 ]
 

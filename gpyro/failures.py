@@ -87,7 +87,7 @@ def _explain(call: Call, entry: ObjectEntry | None, error: BaseException) -> tup
     if isinstance(error, Rejected):
         if error.code in _STRANGE or frame[0] == Kind.ONEWAY:
             text = "%s of session %d from %s on %s refused: %s"
-            channel.state.warn("refused call", text, what, frame[3], channel.address, name, _one_line(error.text))
+            channel.state.warn("refused call", text, what, frame[3], channel.address, name, one_line(error.text))
         return Kind.REJECTED, bytes((error.code,)) + error.text.encode("utf-8", "replace")[: SMALL_LIMIT - 4]
     if isinstance(error, NotPrepared):
         return Kind.ERROR, call.session.failure or b""
@@ -100,7 +100,7 @@ def _explain(call: Call, entry: ObjectEntry | None, error: BaseException) -> tup
         error = failure.args[0]
     if isinstance(error, TypeError) and _never_entered(error):
         text = "%s of session %d from %s on %s has the wrong arguments: %s"
-        channel.state.warn("wrong arguments", text, what, frame[3], channel.address, name, _one_line(str(error)))
+        channel.state.warn("wrong arguments", text, what, frame[3], channel.address, name, one_line(str(error)))
         return Kind.ERROR, encoded_error(channel, error)
     if isinstance(failure, Unread):
         text = "%s of session %d from %s on %s: %s"
@@ -149,7 +149,7 @@ def _never_entered(error: BaseException) -> bool:
     return trace is None
 
 
-def _one_line(text: str) -> str:
+def one_line(text: str) -> str:
     """What a peer may have had a hand in, for one line of the log."""
     return " ".join(text.split())[:300].encode("unicode_escape").decode()
 

@@ -7,7 +7,8 @@ import pytest
 
 from gpyro import event_census
 from gpyro.event_census import SUBSCRIBERS_TOGETHER, TOPICS_TOGETHER, all_pages
-from gpyro.event_receiver import SHOWN, place_of
+from gpyro.event_receiver import SHOWN
+from gpyro.event_routes import place_of
 from gpyro.event_server import EventService
 from gpyro.eventsvc import EventServiceStarter, Publisher, SubjectError, Subscriber
 from tests.naming import configured, environment

@@ -271,7 +271,12 @@ from gpyro.eventsvc import Subscriber
 
 ticker = Subscriber(esURI=sys.argv[1])
 ticker.subscribe("stocks")
-gevent.get_hub().loop.run_callback(lambda: print("listening", flush=True))
+timer = gevent.get_hub().loop.timer(0.001, 0.001)
+def tell():
+    if ticker._pyro_link.gate.is_set():
+        timer.stop()
+        print("listening", flush=True)
+timer.start(tell)
 try:
     ticker.listen()
 except KeyboardInterrupt:
@@ -316,3 +321,31 @@ except KeyboardInterrupt:
 def test_an_event_may_end_the_program(how, code, threads):
     with event_server() as starter, program(ENDS, str(starter.uri), how, threads) as ends:
         assert ends.end() == (code, "", "")
+
+
+# ---- listening later
+
+
+def test_who_begins_to_listen_while_the_event_server_is_gone_waits_for_it():
+    with event_server() as starter:
+        port = starter.uri.port
+        subscriber = Recorder(esURI=starter.uri)
+        subscriber.subscribe("a")
+        starter.stop()
+        eventually(lambda: subscriber._pyro_link.lost)
+        with listening(subscriber):
+            starter.begin(port=port, norange=1, useNameServer=0)
+            came_back(starter)
+            starter.server.publish("a", 1)
+            eventually(lambda: subscriber.got == [None, 1])
+
+
+def test_who_begins_to_listen_and_was_taken_off_meanwhile_attaches_anew():
+    with event_server() as starter:
+        subscriber = Recorder(esURI=starter.uri)
+        subscriber.subscribe("a")
+        starter.server.publish("a", "lost")
+        starter.server.detach(subscriber._pyro_token)
+        with listening(subscriber):
+            starter.server.publish("a", "last")
+            eventually(lambda: subscriber.got == [1, "last"])

@@ -8,7 +8,7 @@ import gevent
 import pytest
 from gevent.event import Event as Wakeup
 
-from gpyro import config, core
+from gpyro import config, core, event_routes
 from gpyro.event_routes import Outlet, Parcel
 from gpyro.event_server import EventService
 from gpyro.eventsvc import Event, EventError, Publisher, Subscriber
@@ -193,3 +193,128 @@ def test_an_object_whose_daemon_is_gone_is_dropped_at_once():
         assert len(service.subscribers()) == 1
         es.publish("a", 2)
         eventually(lambda: not service.subscribers())
+
+
+# ---- objects of others
+
+
+class Slow(core.ObjBase):
+    """Takes its time for the first event."""
+
+    def __init__(self):
+        super().__init__()
+        self.got = []
+        self.open = Wakeup()
+
+    def event(self, event):
+        self.open.wait()
+        self.got.append(event.msg)
+
+    def missed(self, gap):
+        self.got.append((gap.count, gap.reason))
+
+
+@pytest.mark.parametrize("by", ["proxy", "reference"])
+def test_a_slow_object_that_is_sent_away_is_told_and_so_is_the_log(by, caplog):
+    service, slow = EventService(), Slow()
+    with serving(service) as daemon, serving(Slow()) as theirs:
+        es = core.getProxyForURI(uri_of(daemon, service))
+        subscriber = slow
+        if by == "proxy":
+            theirs.connect(slow)
+            subscriber = slow.getProxy()
+        es.subscribe("a", subscriber)
+        es.set_queue(subscriber, "disconnect", 3)
+        name = service.subscribers()[0]["name"]
+        es.publish("a", 0)
+        eventually(lambda: service.subscribers()[0]["sent"] == 1)
+        for number in range(1, 5):
+            es.publish("a", number)
+        assert service.subscribers() == []
+        es.publish("a", 5)
+        slow.open.set()
+        eventually(lambda: len(slow.got) == 2)
+        assert slow.got == [0, (4, "the subscriber was too slow, and disconnected")]
+        text = f"{name}: the subscriber was too slow, and disconnected; with this event 4 are lost"
+        eventually(lambda: text in caplog.messages)
+        if by == "proxy":
+            eventually(lambda: not theirs.connections or all(not one.served for one in theirs.connections))
+        es._release()
+
+
+def test_a_slow_object_that_is_sent_away_has_only_so_long_for_its_last_events(monkeypatch):
+    monkeypatch.setattr(event_routes, "LAST_WORDS", 0.01)
+    service, slow = EventService(), Slow()
+    with serving(service) as daemon, serving(slow) as theirs:
+        es = core.getProxyForURI(uri_of(daemon, service))
+        es.subscribe("a", slow.getProxy())
+        es.set_queue(slow.getProxy(), "disconnect", 1)
+        es.publish("a", 0)
+        eventually(lambda: service.subscribers()[0]["sent"] == 1)
+        for number in (1, 2):
+            es.publish("a", number)
+        eventually(lambda: all(not one.served for one in theirs.connections))
+        assert slow.got == []
+        slow.open.set()
+        es._release()
+
+
+def test_an_object_whose_method_raises_is_named_in_the_log_once_a_second(caplog):
+    class Bad(core.ObjBase):
+        raised = 0
+
+        def event(self, event):
+            Bad.raised += 1
+            raise ValueError(f"not {event.msg}\nand more")
+
+    service, bad = EventService(), Bad()
+    with serving(service) as daemon, serving(bad):
+        es = core.getProxyForURI(uri_of(daemon, service))
+        es.subscribe("a", bad.getProxy())
+        for number in range(20):
+            es.publish("a", number)
+        eventually(lambda: service.subscribers()[0]["delivered"] == 20)
+        assert Bad.raised == 20
+        uri = bad.getProxy().URI
+        eventually(lambda: f"{uri}: raised on an event: ValueError: not 0 and more" in caplog.messages)
+        assert sum("raised on an event" in line for line in caplog.messages) < 20
+        es._release()
+
+
+# ---- more subscribers than calls
+
+
+def test_those_who_do_not_listen_leave_room_for_those_who_do():
+    config.PYRO_MAX_CALLS = 2
+    service = EventService()
+    with serving(service) as daemon:
+        idle = [Recorder(esURI=uri_of(daemon, service)) for _ in range(5)]
+        last = Recorder(esURI=uri_of(daemon, service))
+        for one in [*idle, last]:
+            one.subscribe("a")
+        publisher = Publisher(esURI=uri_of(daemon, service))
+        with listening(last):
+            publisher.publish("a", 1)
+            eventually(lambda: last.got == [1])
+            assert [row["waiting"] for row in service.subscribers()] == [1, 1, 1, 1, 1, 0]
+            assert all(one.got == [] for one in idle)
+            with listening(*idle):
+                publisher.publish("a", 2)
+                eventually(lambda: all(one.got == [1, 2] for one in [*idle, last]))
+
+
+def test_as_many_busy_ones_as_there_may_be_calls_are_told_of_in_the_log(caplog):
+    config.PYRO_MAX_CALLS = 2
+    service = EventService()
+    with serving(service) as daemon:
+        subscribers = [Recorder(esURI=uri_of(daemon, service)) for _ in range(4)]
+        for one in subscribers:
+            one.subscribe("a")
+            one.open.clear()
+        with listening(*subscribers):
+            service.publish("a", 1)
+            text = "get no events: as many others there as its PYRO_MAX_CALLS are busy with theirs"
+            eventually(lambda: any(text in line for line in caplog.messages))
+            for one in subscribers:
+                one.open.set()
+            eventually(lambda: all(one.got == [1] for one in subscribers))

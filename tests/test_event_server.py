@@ -8,10 +8,11 @@ import gevent
 import pytest
 from gevent.event import Event as Wakeup
 
-from gpyro import core, event_server
+from gpyro import core, event_admission
 from gpyro.errors import PyroError
 from gpyro.event_routes import Parcel
 from gpyro.event_server import EventService
+from gpyro.events import SubscriptionError, UnknownSubscriberError
 from gpyro.eventsvc import EventError, PatternError, SubjectError, Subscriber
 from gpyro.topics import Pattern
 from gpyro.values import register_class
@@ -69,7 +70,7 @@ def test_many_functions_by_one_proxy_end_together():
 
 
 def test_a_subscriber_has_no_more_than_so_many_subscriptions(monkeypatch):
-    monkeypatch.setattr(event_server, "MAX_SUBSCRIPTIONS", 5)
+    monkeypatch.setattr(event_admission, "MAX_SUBSCRIPTIONS", 5)
     service = EventService()
     with serving(service) as daemon:
         subscriber = Subscriber(esURI=uri_of(daemon, service))
@@ -104,7 +105,7 @@ def test_dear_patterns_are_taken_only_as_far_as_a_server_can_bear_them(monkeypat
 
 
 def test_what_is_there_already_does_not_count_again(monkeypatch):
-    monkeypatch.setattr(event_server, "MAX_SUBSCRIPTIONS", 3)
+    monkeypatch.setattr(event_admission, "MAX_SUBSCRIPTIONS", 3)
     service = EventService()
     with serving(service) as daemon:
         proxy = core.getProxyForURI(uri_of(daemon, service))
@@ -117,8 +118,8 @@ def test_what_is_there_already_does_not_count_again(monkeypatch):
 
 
 def test_a_server_takes_only_so_many_subscribers_and_subscriptions(monkeypatch):
-    monkeypatch.setattr(event_server, "MAX_SUBSCRIBERS", 2)
-    monkeypatch.setattr(event_server, "MAX_TOGETHER", 5)
+    monkeypatch.setattr(event_admission, "MAX_SUBSCRIBERS", 2)
+    monkeypatch.setattr(event_admission, "MAX_TOGETHER", 5)
     service = EventService()
     with serving(service) as daemon:
         proxy = core.getProxyForURI(uri_of(daemon, service))
@@ -270,3 +271,60 @@ def test_many_patterns_let_others_have_their_turn():
 
 def print_proxy(daemon):
     return core.getProxyForURI(f"PYRO://127.0.0.1:{daemon.port}/nobody")
+
+
+# ---- who comes back before it was noticed to be gone
+
+
+def attached(proxy, identity="", seen=0):
+    """Attach without listening; gives the identity, the position, and what was missed."""
+    _, *found = proxy.attach("token", "inbox", ["a"], (), (), identity, seen, False)
+    return found[:3]
+
+
+def test_what_was_missed_is_told_again_when_the_answer_was_lost():
+    service = EventService()
+    with serving(service) as daemon:
+        proxy = core.getProxyForURI(uri_of(daemon, service))
+        identity, position, missed = attached(proxy)
+        assert (position, missed) == (0, 0)
+        proxy.publish("a", 1)
+        assert attached(proxy) == [identity, 0, 0]  # the first event is among those to come
+        assert service.subscribers()[0]["waiting"] == 1
+        proxy.detach("token")
+        proxy.publish("a", 2)
+        assert attached(proxy, identity, 1) == [identity, 2, 1]
+        proxy.publish("a", 3)
+        assert attached(proxy, identity, 1) == [identity, 3, 2]  # it does not know of the answer before
+        proxy.publish("a", 4)
+        assert attached(proxy, identity, 3) == [identity, 3, 0]
+        assert service.subscribers()[0]["waiting"] == 1
+        assert attached(proxy, "of another event server", 3) == [identity, 4, None]
+        assert service.subscribers()[0]["waiting"] == 0
+        proxy._release()
+
+
+# ---- what cannot be
+
+
+@pytest.mark.parametrize("ask", ["subscribe", "subscribeMatch", "set_queue"])
+def test_unknown_subscribers_are_an_answer_and_no_trouble_of_the_server(ask, caplog):
+    service = EventService()
+    with serving(service) as daemon:
+        proxy = core.getProxyForURI(uri_of(daemon, service))
+        arguments = (print, "oldest") if ask == "set_queue" else ("a", "nobody")
+        with pytest.raises(UnknownSubscriberError, match="this event server"):
+            getattr(proxy, ask)(*arguments)
+        proxy._release()
+    assert caplog.records == []
+
+
+def test_a_server_that_is_closed_says_so(caplog):
+    service = EventService()
+    with serving(service) as daemon:
+        proxy = core.getProxyForURI(uri_of(daemon, service))
+        service.close()
+        with pytest.raises(SubscriptionError, match="the event server is closed"):
+            proxy.subscribe("a", print)
+        proxy._release()
+    assert caplog.records == []

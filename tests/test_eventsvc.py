@@ -451,9 +451,9 @@ def test_a_gap_is_told_in_its_place_with_threads_too(threads):
             turns(5)
             assert slow.got == []
             slow.open.set()
-            eventually(lambda: slow.got == [0, 1, 2, 3, 6])
+            eventually(lambda: slow.got == [0, 1, 2, 7])
             publisher.publish("a", 10)
-            eventually(lambda: slow.got[5:] == [10])
+            eventually(lambda: slow.got[4:] == [10])
 
 
 def test_a_publisher_waits_for_room_and_then_loses_nothing():
@@ -705,10 +705,11 @@ def test_what_comes_while_another_thread_takes_over_is_not_lost(monkeypatch):
         with listening_elsewhere(subscriber):
             eventually(about_to.is_set)
             Publisher(esURI=starter.uri).publish("a", 1)
-            eventually(lambda: taken == [first])
-            turns(5)  # if it were answered, the event server would know of it by now
+            turns(5)
+            assert taken == []  # it waits at the event server
             go_on.set()
             eventually(lambda: subscriber.got == [1])
+            assert first not in taken
 
 
 def test_a_gap_is_told_in_the_thread_that_listens():

@@ -89,9 +89,9 @@ class Loss:
     def __init__(self, until: int, why: str) -> None:
         self.count, self.until, self.why = 1, until, why
 
-    def add(self, until: int) -> None:
-        """One more."""
-        self.count += 1
+    def add(self, until: int, count: int = 1) -> None:
+        """So many more."""
+        self.count += count
         self.until = max(self.until, until)
 
 
@@ -127,6 +127,9 @@ FULL = "the subscriber was too slow, and its queue full"
 class Backlog:
     """The events that wait for one subscriber, and what of them was lost.
 
+    Events and losses come out in the order of their numbers, in which they have to be put: who comes back names the
+    last number that was seen.
+
     Attributes:
         limits: how much may wait.
         count: events that wait.
@@ -143,13 +146,20 @@ class Backlog:
         self.stalled = False
         # Most subscribers have nothing waiting most of the time.
         self._items: deque[Any] | None = None
-        self._tickets: deque[Ticket] | None = None
+        # Those who wait for room, and what was lost behind them.
+        self._tickets: deque[Ticket | Loss] | None = None
         self._before: Loss | None = None
 
     @property
     def empty(self) -> bool:
         """Whether there is nothing to be told: no event, and no loss."""
         return self._items is None and self._before is None
+
+    @property
+    def untold(self) -> int:
+        """Events that wait, and those that were lost and are not told of yet."""
+        losses = [self._before, *(self._items or ())]
+        return self.count + sum(item.count for item in losses if isinstance(item, Loss))
 
     def has_room(self, size: int) -> bool:
         """Whether an event of `size` bytes may wait, too."""
@@ -169,12 +179,17 @@ class Backlog:
             if policy is Policy.DISCONNECT or (policy is Policy.BLOCK and not self.stalled):
                 return False
             if policy is not Policy.OLDEST:
-                self.lose(item)
+                self._lose(item)
                 return True
-            while not self.has_room(item.size):
-                self._lose_oldest()
+            if self._tickets is not None:  # of the time when it had another policy
+                self._admit(self._tickets, by_force=True)
+            self._make_room(item.size)
         self._append(item)
         return True
+
+    def _make_room(self, size: int) -> None:
+        while not self.has_room(size):
+            self._lose_oldest()
 
     def _is_copy(self, item: Item) -> bool:
         """Whether it is another copy of the last one, and they are not too many."""
@@ -190,16 +205,26 @@ class Backlog:
         self.count += 1
         self.size += item.size
 
-    def lose(self, item: Item, why: str = FULL) -> None:
-        """An event is lost."""
+    def _lose(self, item: Item) -> None:
+        """An event is lost, since there is no room."""
         self.lost += 1
+        if self._tickets:
+            last = self._tickets[-1]
+            if type(last) is Loss:
+                last.add(item.number)
+            else:
+                self._tickets.append(Loss(item.number, FULL))
+        else:
+            self._append_loss(Loss(item.number, FULL))
+
+    def _append_loss(self, loss: Loss) -> None:
         if self._items is None:
             self._items = deque()
         last = self._items[-1] if self._items else None
-        if type(last) is Loss and last.why == why:
-            last.add(item.number)
+        if type(last) is Loss and last.why == loss.why:
+            last.add(loss.until, loss.count)
         else:
-            self._items.append(Loss(item.number, why))
+            self._items.append(loss)
 
     def _lose_oldest(self) -> None:
         assert self._items is not None
@@ -209,8 +234,7 @@ class Backlog:
             if before is None:
                 self._before = oldest
             else:
-                before.count += oldest.count
-                before.until = max(before.until, oldest.until)
+                before.add(oldest.until, oldest.count)
             return
         copies = 1
         while self._is_next(oldest):
@@ -242,11 +266,18 @@ class Backlog:
             return
         ticket.settled = True
         self.stalled = self.stalled or stalled
-        if self._tickets is not None and ticket in self._tickets:
-            self._tickets.remove(ticket)
-            if not self._tickets:
-                self._tickets = None
-        self.lose(ticket.item)
+        tickets = self._tickets
+        assert tickets is not None  # as long as it waits
+        # In its place: others may wait, for events before and behind it.
+        place = tickets.index(ticket)
+        before = tickets[place - 1] if place else None
+        if isinstance(before, Loss):
+            before.add(ticket.item.number)
+            del tickets[place]
+        else:
+            tickets[place] = Loss(ticket.item.number, FULL)
+        self.lost += 1
+        self._admit(tickets)
 
     def take(self, most: int, size: int) -> list[Any]:
         """Take the events, and losses, that come next.
@@ -287,12 +318,20 @@ class Backlog:
                 last = item
             found.append(items.popleft())
 
-    def _admit(self, tickets: deque[Ticket]) -> None:
-        """Let in who waits for room, as far as there is some."""
-        while tickets and (self.has_room(tickets[0].item.size) or self._is_copy(tickets[0].item)):
-            ticket = tickets.popleft()
-            self._append(ticket.item)
-            ticket.settle()
+    def _admit(self, tickets: deque[Ticket | Loss], by_force: bool = False) -> None:
+        """Let in who waits for room, as far as there is some; `by_force`: for all, at the expense of the oldest."""
+        while tickets:
+            first = tickets[0]
+            if isinstance(first, Loss):
+                self._append_loss(first)
+            else:
+                if by_force:
+                    self._make_room(first.item.size)
+                elif not (self.has_room(first.item.size) or self._is_copy(first.item)):
+                    break
+                self._append(first.item)
+                first.settle()
+            tickets.popleft()
         if not tickets:
             self._tickets = None
 
@@ -317,4 +356,5 @@ class Backlog:
         self._items = self._before = None
         self.count = self.size = 0
         for ticket in tickets or ():
-            ticket.settle()
+            if isinstance(ticket, Ticket):
+                ticket.settle()

@@ -251,3 +251,60 @@ def test_who_asks_for_much_gets_some_of_it(asked, granted):
     policy, events, size = granted
     assert limits_of(Limits(Policy.BLOCK, 10, 100), *asked) == Limits(Policy(policy), events, size)
     assert limits_of(Limits(Policy.BLOCK, 0, 0), "", 7, 0) == Limits(Policy.BLOCK, 7, 0)
+
+
+def test_what_is_lost_has_its_place_behind_those_who_wait_for_room():
+    waiting = backlog("block", 1)
+    waiting.put(Item(1))
+    tickets = []
+    for number in (2, 3, 4, 5):
+        assert not waiting.put(Item(number))
+        tickets.append(waiting.wait(Item(number), lambda: None))
+    for place in (1, 2):
+        waiting.give_up(tickets[place])
+    assert waiting.put(Item(6))  # lost, for nobody waits any more
+    assert waiting.put(Item(7))
+    assert waiting.lost == 4
+    assert all_of(waiting) == [1]
+    assert all_of(waiting) == [2, (2, 4)]
+    assert all_of(waiting) == [5, (2, 7)]
+    assert waiting.empty
+
+
+def test_those_who_wait_for_room_get_it_when_the_oldest_is_to_be_lost():
+    waiting = backlog("block", 2)
+    for number in (1, 2):
+        waiting.put(Item(number))
+    tickets = []
+    for number in (3, 4):
+        waiting.put(Item(number))
+        tickets.append(waiting.wait(Item(number), lambda: None))
+    waiting.limits = Limits(Policy.OLDEST, 2, 0)
+    assert waiting.put(Item(5))
+    assert all(ticket.settled for ticket in tickets)
+    assert all_of(waiting) == [(3, 3), 4, 5]
+
+
+@pytest.mark.parametrize("seed", range(200))
+def test_what_comes_out_is_in_order_and_complete(seed):
+    chance = random.Random(seed)
+    waiting, tickets, out = backlog("block", chance.randrange(1, 4)), [], []
+    for number in range(1, 60):
+        if not chance.randrange(8):
+            waiting.limits = Limits(chance.choice([Policy.BLOCK, Policy.OLDEST, Policy.NEWEST]), 3, 0)
+        if not waiting.put(Item(number)):
+            tickets.append(waiting.wait(Item(number), lambda: None))
+        if tickets and not chance.randrange(3):
+            waiting.give_up(chance.choice(tickets), stalled=chance.random() < 0.5)
+        if not chance.randrange(4):
+            out += waiting.take(chance.randrange(1, 5), 1000)
+            waiting.put_back([out.pop() for _ in range(chance.randrange(2)) if out])
+    while not waiting.empty:
+        out += waiting.take(1000, 10**9)
+    ends = [item.until if isinstance(item, Loss) else item.number for item in out]
+    assert ends == sorted(ends)
+    assert sum(item.count if isinstance(item, Loss) else 1 for item in out) == 59
+    at = 0
+    for item, end in zip(out, ends, strict=True):  # each loss is as large as the place that it fills
+        assert end - at == (item.count if isinstance(item, Loss) else 1)
+        at = end
