@@ -30,11 +30,14 @@ def topics_after(subject: str, ledger: Ledger, index: TopicIndex[Receiver]) -> R
     known = {*ledger.topics, *index.subjects()}
     rows = []
     for name in _in_turns(heapq.nsmallest(TOPICS_TOGETHER, (one for one in known if one > subject))):
-        published, last, given = ledger.topics.get(name) or (0, None, name)
         receivers = set(index.find(name))
-        if not published:  # nobody but those who subscribed has said how it is written
+        topic = ledger.topics.get(name)
+        if topic is not None:
+            row = {"subject": topic.name, "published": topic.published, "last": topic.last}
+        else:  # nobody but those who subscribed has said how it is written
             given = next((one.subjects[name] for one in receivers if name in one.subjects), name)
-        rows.append({"subject": given, "published": published, "last": last, "subscribers": len(receivers)})
+            row = {"subject": given, "published": 0, "last": None}
+        rows.append({**row, "subscribers": len(receivers)})
     return rows
 
 

@@ -3,36 +3,30 @@
 from __future__ import annotations
 
 import time
-from collections import deque
 from collections.abc import Collection
 from typing import Any, Final
 
-from gevent.event import Event as Wakeup
-
 from gpyro.errors import PyroError
 from gpyro.event_admission import check_room, wishes_of
-from gpyro.event_census import TURN, Rows, subscribers_after, topics_after
+from gpyro.event_census import Rows, subscribers_after, topics_after
+from gpyro.event_distribution import Distributor
 from gpyro.event_receiver import Receiver, key_of, not_seen, patterns_of
-from gpyro.event_routes import CallRoute, ChannelRoute, Outlet, Parcel, encoded_message, place_of
+from gpyro.event_routes import CallRoute, ChannelRoute, place_of
 from gpyro.events import EventError, SubscriptionError, UnknownSubscriberError
 from gpyro.exposure import expose
 from gpyro.guid import getGUID
 from gpyro.logs import log
 from gpyro.net.encoding import serializer_for
-from gpyro.net.hub import HubState, hub_state, limit
 from gpyro.objects import ObjBase
 from gpyro.settings import config
 from gpyro.tls import Session, current_call
 from gpyro.topics import (
-    Ledger,
     Limits,
     Loss,
     Pattern,
     PatternError,
     Policy,
     SubjectError,
-    Ticket,
-    TopicIndex,
     fold,
     limits_of,
     subjects_of,
@@ -67,20 +61,14 @@ class EventService(ObjBase):
         settings = config.snapshot()
         policy = Policy.BLOCK if settings.PYRO_ES_BLOCKQUEUE else Policy.NEWEST
         self.limits = Limits(policy, settings.PYRO_ES_QUEUESIZE, settings.PYRO_ES_QUEUEBYTES)
-        self._patience = settings.PYRO_ES_BLOCKTIME
-        self._max_event = settings.PYRO_ES_MAXEVENT
         self._serializer: Serializer = serializer_for(settings.serializers()[0], settings)
         self._identity = getGUID()
-        self._ledger = Ledger()
+        self._distributor = Distributor(settings, self._dismiss)
+        self._ledger, self._index = self._distributor.ledger, self._distributor.index
         self._since = time.time()
-        self._index: TopicIndex[Receiver] = TopicIndex()
         self._receivers: dict[Any, Receiver] = {}
         self._dismissed: dict[str, str] = {}
         self._of_session: dict[Session, dict[Receiver, None]] = {}
-        self._outlet = Outlet()
-        self._due: deque[Receiver] = deque()
-        self._delivering = False
-        self._state: HubState | None = None
         self._closed = False
 
     # Publishing
@@ -99,103 +87,13 @@ class EventService(ObjBase):
             SubjectError: the subjects are none.
             EventError: the message cannot travel on, or is too large (PYRO_ES_MAXEVENT); nobody got it.
         """
-        names = [subjects] if type(subjects) is str and subjects else subjects_of(subjects)
-        folded = [fold(name) for name in names]
         call = current_call()
         serializer = self._serializer if call is None else call.session.channel.serializer
-        if not names:
-            return
-        # Of several, each is made when it is known that somebody gets it: they may be large.
-        encoded = encoded_message(serializer, names[0], message) if len(names) > 1 else None
-        parcel, now = self._first_parcel(serializer, max(names, key=len), message, encoded)
-        waiting: list[tuple[Receiver, Ticket]] = []
-        wakeup: Wakeup | None = None
-        for subject, name in zip(folded, names, strict=True):
-            self._ledger.add(subject, name, now)
-            receivers = self._index.find(subject)
-            if encoded is not None and receivers:
-                parcel = Parcel.joined(serializer, name, encoded, now, self._ledger.number)
-            for receiver in receivers:
-                if not receiver.backlog.put(parcel):
-                    if receiver.backlog.limits.policy is Policy.DISCONNECT:
-                        self._dismiss(receiver)
-                        continue
-                    wakeup = wakeup or Wakeup()
-                    waiting.append((receiver, receiver.backlog.wait(parcel, wakeup.set)))
-                if not receiver.due and receiver.in_flight is None:
-                    self.deliver_soon(receiver)
-        if wakeup is not None:
-            self._wait(waiting, wakeup)
-
-    def _first_parcel(
-        self, serializer: Serializer, name: str, message: Any, encoded: bytes | None
-    ) -> tuple[Parcel, float]:
-        """An event with the next number, and its time. Raises EventError."""
-        while True:
-            before, now = self._ledger.number, time.time()
-            if encoded is None:
-                parcel = Parcel(serializer, name, message, now, before + 1)
-            else:
-                parcel = Parcel.joined(serializer, name, encoded, now, before + 1)
-            if parcel.size > self._max_event:
-                raise EventError(
-                    f"the event of {parcel.size:,} bytes on {name!r} is over the {self._max_event:,} that the event "
-                    "server takes (its PYRO_ES_MAXEVENT)",
-                    "msg",
-                )
-            if self._ledger.number == before:  # else what a class does to be encoded has let others run
-                return parcel, now
-
-    def _wait(self, waiting: list[tuple[Receiver, Ticket]], wakeup: Wakeup) -> None:
-        """Wait until there is room for all that wait for it, or the time is over."""
-        in_vain = False
-        try:
-            with limit(self._patience):
-                while not all(ticket.settled for _, ticket in waiting):
-                    wakeup.wait()
-                    wakeup.clear()
-            in_vain = True
-        finally:
-            for receiver, ticket in waiting:
-                if not ticket.settled:
-                    receiver.backlog.give_up(ticket, in_vain)
-                    self._here().warn(
-                        f"slow {receiver.name}",
-                        "%s takes its events too slowly: some are lost",
-                        receiver.name,
-                    )
-
-    # Delivering
-
-    def _here(self) -> HubState:
-        if self._state is None:
-            self._state = hub_state()
-        return self._state
+        self._distributor.publish(subjects, message, serializer)
 
     def deliver_soon(self, receiver: Receiver) -> None:
-        """Deliver to it at the end of this turn of the loop, with what comes till then."""
-        if receiver.due or receiver.route is None:
-            return
-        receiver.due = True
-        self._due.append(receiver)
-        if not self._delivering:
-            self._delivering = True
-            self._here().run_in_hub(self._deliver)
-
-    def _deliver(self) -> None:
-        due = self._due
-        until = time.monotonic() + TURN
-        while due:
-            for _ in range(min(len(due), 32)):
-                receiver = due.popleft()
-                receiver.due = False
-                if receiver.route is not None:
-                    receiver.route.deliver(receiver)
-            if due and time.monotonic() > until:
-                self._here().run_after(0, self._deliver)
-                return
-        self._delivering = False
-        self._outlet.forget()
+        """See `Distributor.deliver_soon`."""
+        self._distributor.deliver_soon(receiver)
 
     # Subscribing
 
@@ -272,7 +170,7 @@ class EventService(ObjBase):
         if isinstance(key, str):
             raise UnknownSubscriberError("no such subscriber is attached to this event server")
         receiver = self._receivers[key] = Receiver(self, key, str(subscriber._remote.uri), self.limits)
-        receiver.route = CallRoute(self._here(), subscriber._remote)
+        receiver.route = CallRoute(self._distributor.state, subscriber._remote)
         if getattr(subscriber._remote, "received", None) is not None:
             self._follow_session(receiver)
         return receiver
@@ -345,7 +243,7 @@ class EventService(ObjBase):
         folded, looked_at, limits = wishes_of(self.limits, subjects, patterns, queue)
         self._check_open()
         check_room(self._receivers, self._index, token, folded, looked_at, None)
-        route = ChannelRoute(call.session.channel, inbox, self._outlet, bool(listening))
+        route = ChannelRoute(call.session.channel, inbox, self._distributor.outlet, bool(listening))
         why = self._dismissed.pop(token, "")
         missed: int | None = 0
         receiver, position = self._still_there(token, identity, seen)
@@ -421,7 +319,7 @@ class EventService(ObjBase):
         loss = Loss(self._ledger.number, why)
         loss.add(loss.until, receiver.backlog.untold)
         text = "%s: %s; with this event %d are lost"
-        self._here().warn(f"dismissed {receiver.name}", text, receiver.name, why, loss.count)
+        self._distributor.state.warn(f"dismissed {receiver.name}", text, receiver.name, why, loss.count)
         if isinstance(receiver.key, str):
             if len(self._dismissed) >= MAX_DISMISSED:
                 del self._dismissed[next(iter(self._dismissed))]
@@ -441,7 +339,7 @@ class EventService(ObjBase):
         receiver.backlog.clear()
         if route is not None:
             # Not in the middle of what is being published, or delivered.
-            self._here().run_in_hub(route.close)
+            self._distributor.state.run_in_hub(route.close)
 
     def let_go(self) -> None:
         """End all subscriptions, so that those who publish wait no more: the server is about to stop."""

@@ -146,7 +146,7 @@ def test_more_subscribers_on_a_connection_than_calls_are_granted_to_it():
             service.publish("a", 22)
             eventually(lambda: all(subscriber.got[-1] == 22 for subscriber in subscribers))
         eventually(lambda: not service.subscribers())
-        assert not service._outlet.lines
+        assert not service._distributor.outlet.lines
 
 
 def test_one_event_that_cannot_be_read_costs_no_other():

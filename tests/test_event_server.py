@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import gc
-
 import gevent
 import pytest
 from gevent.event import Event as Wakeup
 
-from gpyro import core, event_admission
+from gpyro import core
 from gpyro.errors import PyroError
-from gpyro.event_routes import Parcel
 from gpyro.event_server import EventService
 from gpyro.events import SubscriptionError, UnknownSubscriberError
-from gpyro.eventsvc import EventError, PatternError, SubjectError, Subscriber
-from gpyro.topics import Pattern
-from gpyro.values import register_class
+from gpyro.eventsvc import Subscriber
 from tests.naming import configured, environment
 from tests.support import eventually, serving, uri_of
 
@@ -67,151 +62,6 @@ def test_many_functions_by_one_proxy_end_together():
         proxy._release()
         eventually(lambda: not service.subscribers())
         assert not service._of_session
-
-
-def test_a_subscriber_has_no_more_than_so_many_subscriptions(monkeypatch):
-    monkeypatch.setattr(event_admission, "MAX_SUBSCRIPTIONS", 5)
-    service = EventService()
-    with serving(service) as daemon:
-        subscriber = Subscriber(esURI=uri_of(daemon, service))
-        subscriber.subscribe(["a", "b", "c"])
-        subscriber.subscribeMatch("d")
-        with pytest.raises(SubjectError, match="5 subjects and patterns"):
-            subscriber.subscribe(["e", "f"])
-        other = Subscriber(esURI=uri_of(daemon, service))
-        with pytest.raises(SubjectError):
-            other.subscribe(list("abcdef"))
-        (row,) = service.subscribers()
-        assert (row["subjects"], row["patterns"]) == (["a", "b", "c"], ["d"])
-        del other
-        gc.collect()
-
-
-def test_dear_patterns_are_taken_only_as_far_as_a_server_can_bear_them(monkeypatch):
-    dear, another = ".*a.*b.*c", ".*a.*b.*d"
-    monkeypatch.setattr("gpyro.topics.index.MAX_WORK_TOGETHER", Pattern(dear).work)
-    service = EventService()
-    with serving(service) as daemon:
-        subscriber, other = (Subscriber(esURI=uri_of(daemon, service)) for _ in range(2))
-        subscriber.subscribeMatch(dear)
-        for refused in (subscriber, other):  # who has a subscription, and who has none yet
-            with pytest.raises(PatternError, match="would take too much time, with those that others have"):
-                refused.subscribeMatch([another, "cheap"])
-        assert [row["patterns"] for row in service.subscribers()] == [[dear]]
-        other.subscribeMatch([dear, "cheap"])
-        subscriber.unsubscribe(dear)
-        other.unsubscribe(dear)
-        other.subscribeMatch(another)
-
-
-def test_what_is_there_already_does_not_count_again(monkeypatch):
-    monkeypatch.setattr(event_admission, "MAX_SUBSCRIPTIONS", 3)
-    service = EventService()
-    with serving(service) as daemon:
-        proxy = core.getProxyForURI(uri_of(daemon, service))
-        function = lambda event: None  # noqa: E731
-        for _ in range(2):
-            proxy.subscribe(["a", "b"], function)
-            proxy.subscribeMatch("c", function)
-        with pytest.raises(SubjectError):
-            proxy.subscribe("d", function)
-
-
-def test_a_server_takes_only_so_many_subscribers_and_subscriptions(monkeypatch):
-    monkeypatch.setattr(event_admission, "MAX_SUBSCRIBERS", 2)
-    monkeypatch.setattr(event_admission, "MAX_TOGETHER", 5)
-    service = EventService()
-    with serving(service) as daemon:
-        proxy = core.getProxyForURI(uri_of(daemon, service))
-        functions = [lambda event, number=number: number for number in range(3)]
-        with pytest.raises(PyroError, match="has 5 subscriptions, and takes no more"):
-            proxy.subscribe(list("abcdef"), functions[0])
-        assert service.subscribers() == []  # nothing is left of what was refused
-        assert not service._of_session
-        subscriber = Subscriber(esURI=proxy.URI)
-        with pytest.raises(PyroError, match="has 5 subscriptions"):
-            subscriber.subscribe(list("abcdef"))
-        subscriber.subscribe("a")
-        proxy.subscribe("a", functions[0])
-        with pytest.raises(PyroError, match="has 2 subscribers, and takes no more"):
-            proxy.subscribe("a", functions[1])
-        with pytest.raises(PyroError, match="has 2 subscribers"):
-            Subscriber(esURI=proxy.URI).subscribe("a")
-        proxy.unsubscribe("a", functions[0])
-        proxy.subscribe("b", functions[1])
-        proxy._release()
-        del subscriber
-        gc.collect()
-
-
-class Counted:
-    """Counts how often it is encoded."""
-
-    count = 0
-
-
-def _counting(counted: Counted) -> int:
-    Counted.count += 1
-    return 1
-
-
-register_class(Counted, name="tests.Counted", to_state=_counting, from_state=lambda state: Counted())
-
-
-def test_a_message_on_many_subjects_is_encoded_once(monkeypatch):
-    service = EventService()
-    got, joined = [], []
-    monkeypatch.setattr(Parcel, "joined", lambda *arguments, make=Parcel.joined: joined.append(1) or make(*arguments))
-    with serving(service) as daemon:
-        proxy = core.getProxyForURI(uri_of(daemon, service))
-        proxy.subscribe(["s3", "s5"], lambda event: got.append((event.subject, type(event.msg), event.number)))
-        Counted.count = 0
-        service.publish([f"S{number}" for number in range(10)], Counted())
-        assert Counted.count == 1
-        eventually(lambda: got == [("S3", Counted, 4), ("S5", Counted, 6)])
-        assert len(joined) == 3  # one to see how large they are; and those that somebody gets
-        with pytest.raises(EventError, match="on 'a' cannot be given to others: msg"):
-            service.publish(["a", "b"], [lambda: None])
-        service._max_event = 100
-        with pytest.raises(EventError, match="PYRO_ES_MAXEVENT") as caught:
-            service.publish(["a", "b" * 100], 1)
-        assert caught.value.path == "msg"
-        assert service.info()["number"] == 10
-
-
-class Slow:
-    """Lets others run while it is encoded."""
-
-
-def _slowly(slow: Slow) -> int:
-    gevent.sleep(0.01)
-    return 1
-
-
-register_class(Slow, name="tests.Slow", to_state=_slowly, from_state=lambda state: Slow())
-
-
-def test_numbers_are_given_once_whatever_happens_while_a_message_is_encoded():
-    service = EventService()
-    numbers = []
-
-    class Keeper(Subscriber):
-        def event(self, event):
-            numbers.append(event.number)
-
-    with serving(service) as daemon:
-        keeper = Keeper(esURI=uri_of(daemon, service))
-        keeper.subscribe("a")
-        listening = gevent.spawn(keeper.listen)
-        slow = [gevent.spawn(service.publish, "a", Slow()) for _ in range(3)]
-        for _ in range(5):
-            service.publish("a", 1)
-            gevent.sleep(0.004)
-        gevent.joinall(slow, raise_error=True)
-        eventually(lambda: len(numbers) == 8)
-        assert numbers == list(range(1, 9))
-        keeper.abort()
-        listening.get(timeout=30)
 
 
 def test_a_closed_one_takes_no_subscribers():

@@ -458,7 +458,7 @@ def test_a_gap_is_told_in_its_place_with_threads_too(threads):
 
 def test_a_publisher_waits_for_room_and_then_loses_nothing():
     with event_server() as starter:
-        starter.server._patience = 30
+        starter.server._distributor._patience = 30
         slow = slow_one(starter, "block", 2)
         with listening(slow, "a"), listening(Recorder(esURI=starter.uri), "a") as quick:
             publisher = gevent.spawn(published, starter, slow, 8)

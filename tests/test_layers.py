@@ -30,8 +30,8 @@ ROOMS = {
     "termination servant reaping registrations hosting rounds hub_daemon",
     6: "naming naming_server naming_proxy name_view name_cache locator starter stores discovery "
     "command_line naming_tool event_tool interop "
-    "service_starter eventsvc events event_census event_link event_routes event_receiver event_admission event_server "
-    "event_clients event_starter",
+    "service_starter eventsvc events event_census event_link event_routes event_receiver event_admission "
+    "event_distribution event_server event_clients event_starter",
     7: "core configuration util protocol testing test doctor checkup conversation control control_output nsc nsc_watch "
     "xnsc wxnsc esc esc_tail",
 }

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
+from dataclasses import dataclass
 from itertools import islice
-from typing import Final, NamedTuple
+from typing import Final
 
 HISTORY: Final = 10_000
 """Events whose subjects are remembered, to count what a subscriber missed that comes back."""
@@ -16,7 +17,8 @@ MAX_TOPICS: Final = 10_000
 _LOOKED_AT: Final = 100
 
 
-class Topic(NamedTuple):
+@dataclass(slots=True)
+class Topic:
     """A subject that something was published on.
 
     Attributes:
@@ -49,7 +51,8 @@ class Ledger:
         self._history.append(subject)
         topic = self.topics.get(subject)
         if topic is not None:
-            self.topics[subject] = Topic(topic[0] + 1, now, topic[2])
+            topic.published += 1
+            topic.last = now
             return
         if len(self.topics) >= MAX_TOPICS:
             oldest = min(islice(self.topics, _LOOKED_AT), key=lambda known: self.topics[known].last)

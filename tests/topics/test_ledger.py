@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from gpyro.topics import ledger
-from gpyro.topics.ledger import HISTORY, Ledger
+from gpyro.topics.ledger import HISTORY, Ledger, Topic
 
 
 def test_events_are_numbered_and_counted():
@@ -9,7 +9,7 @@ def test_events_are_numbered_and_counted():
     for now, name in enumerate(["A", "b", "a"]):
         kept.add(name.lower(), name, float(now))
     assert kept.number == 3
-    assert kept.topics == {"a": (2, 2.0, "A"), "b": (1, 1.0, "b")}
+    assert kept.topics == {"a": Topic(2, 2.0, "A"), "b": Topic(1, 1.0, "b")}
 
 
 def test_what_was_published_since():
