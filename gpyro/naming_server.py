@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any, Final
 
 import gevent
@@ -424,7 +424,8 @@ class NameServer(ObjBase):
             return
         self._waiting[channel] = there + 1
         try:
-            yield min(seconds, LONGEST_WAIT)
+            with nullcontext() if call is None else hub_state().workers.waiting():
+                yield min(seconds, LONGEST_WAIT)
         finally:
             self._waiting[channel] -= 1
             if not self._waiting[channel]:

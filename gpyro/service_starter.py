@@ -113,6 +113,7 @@ class ServiceStarter:
         """`identification` is the passphrase that clients need; None for none."""
         self._identification = identification
         self._serving = self._blocking = self._end_asked = False
+        self._over = False  # it ran, or could not be started, and was not started again
         self._decided = Event()  # it serves, or could not be started
         self.daemon: ServiceDaemon | None = None
         self.server: Any = None
@@ -125,9 +126,12 @@ class ServiceStarter:
     def start(self, *args: Any, **kwargs: Any) -> None:
         """Run the server until somebody ends it: `shutdown`, SIGTERM, Ctrl-C, or a client where that may be.
 
-        Arguments and errors are those of `initialize`. What happens is printed.
+        Arguments and errors are those of `initialize`. What happens is printed. If `shutdown` was called before the
+        first start, it returns at once.
         """
-        self._end_asked = False
+        if self._end_asked and self.daemon is None:
+            self._end()
+            return
         self._initialize(args, kwargs)
         self._blocking = True
         try:
@@ -147,11 +151,11 @@ class ServiceStarter:
     def begin(self, *args: Any, **kwargs: Any) -> None:
         """Run the server in the gevent loop of this thread, without blocking, until `stop`.
 
-        Arguments and errors are those of `initialize`.
+        Arguments and errors are those of `initialize`. PyroError: `shutdown` was called before.
         """
         self._initialize(args, kwargs)
         try:
-            self._serve()
+            self._serve_unless_ended()
             self._daemon().start()
         except BaseException:
             self._end()
@@ -160,9 +164,12 @@ class ServiceStarter:
     def _initialize(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         if not self._serving:
             self._decided.clear()
+            self._over = False
         try:
             self.initialize(*args, **kwargs)
         except BaseException:
+            if not self._serving:
+                self._over, self._end_asked = True, False
             self._decided.set()
             raise
 
@@ -196,6 +203,13 @@ class ServiceStarter:
         self._serving = True
         self._decided.set()
 
+    def _serve_unless_ended(self) -> None:
+        """As `_serve`, where `start` does not see to the end. Raises `_error`: somebody asked for the end before."""
+        self._daemon().attach()
+        if self._end_asked:  # when there was no loop yet that could be told
+            self.stop()
+        self._serve()
+
     def _daemon(self) -> ServiceDaemon:
         if self.daemon is None:
             raise self._error(f"the {self._what.lower()} was not begun, or is stopped")
@@ -206,7 +220,7 @@ class ServiceStarter:
     def getServerSockets(self) -> list[LoopSocket]:
         """What a foreign loop has to wait for; see `Daemon.getServerSockets`."""
         if not self._serving:
-            self._serve()
+            self._serve_unless_ended()
         return list(self._daemon().getServerSockets())
 
     def handleRequests(self, timeout: float | None = None) -> None:
@@ -216,7 +230,7 @@ class ServiceStarter:
             PyroError: it has ended, as when somebody asked for that.
         """
         if not self._serving:
-            self._serve()
+            self._serve_unless_ended()
         self._daemon().handleRequests(timeout)
 
     # From anywhere
@@ -239,7 +253,12 @@ class ServiceStarter:
         return self.daemon is not None
 
     def shutdown(self, server: object = None) -> None:
-        """Ask the server to end, from any thread or signal handler; the argument is not used."""
+        """Ask the server to end, from any thread or signal handler; the argument is not used.
+
+        Before its first start, that ends at once. When it has ended, nothing happens.
+        """
+        if self._over and self.daemon is None:
+            return
         self._end_asked = True
         daemon = self.daemon
         if daemon is not None and self._blocking:
@@ -251,7 +270,8 @@ class ServiceStarter:
         """End it and wait until all is closed; in the thread that serves. May be repeated."""
         daemon, server = self.daemon, self.server
         self.daemon = self.server = None
-        self._serving = False
+        self._serving = self._end_asked = False
+        self._over = True
         self._decided.clear()
         if server is not None:
             server.let_go()

@@ -138,6 +138,45 @@ def test_what_is_ended_while_it_starts_ends(step, capsys):
     assert "Test Server gracefully stopped." in capsys.readouterr().out
 
 
+def test_what_is_ended_before_it_starts_does_not_start(capsys):
+    starter = Starter()
+    waiting = gevent.spawn(starter.waitUntilStarted)
+    starter.shutdown()
+    with gevent.Timeout(30):
+        starter.start()
+    assert waiting.get(timeout=30) is False
+    assert capsys.readouterr().out == ""
+    starter.shutdown()  # it has ended, so this is no word for the next start
+    with started(starter):
+        assert starter.waitUntilStarted(10) is True
+
+
+@pytest.mark.parametrize("go_on", [ServiceStarter.getServerSockets, ServiceStarter.handleRequests])
+@pytest.mark.parametrize("when", ["before it is made", "before the first round"])
+def test_what_is_ended_before_a_foreign_loop_drives_it_does_not_serve(go_on, when):
+    starter = Starter()
+    if when == "before it is made":
+        starter.shutdown()
+    starter.initialize()
+    if when == "before the first round":
+        starter.shutdown()
+    with pytest.raises(PyroError, match="is stopped"):
+        go_on(starter)
+    assert not starter.mustContinueRunning()
+    starter.initialize()
+    assert starter.getServerSockets()
+    starter.stop()
+
+
+def test_what_is_ended_before_it_begins_does_not_begin():
+    starter = Starter()
+    starter.shutdown()
+    with pytest.raises(PyroError, match="is stopped"):
+        starter.begin()
+    starter.begin()
+    starter.stop()
+
+
 def test_who_waits_is_told_that_it_could_not_be_started(monkeypatch):
     starter = Halting("before the daemon")
     waiting = gevent.spawn(starter.waitUntilStarted)

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import contextlib
 import re
 import select
 import signal
 import threading
+import time
 
 import gevent
 import pytest
@@ -13,6 +15,7 @@ from gpyro import config, core
 from gpyro.discovery import BCReqValidator
 from gpyro.errors import ConnectionDeniedError, DaemonError, NamingError, StoreError
 from gpyro.naming import NameServerLocator, NameServerProxy, NameServerStarter
+from gpyro.net.hub import hub_state
 from gpyro.protocol import DefaultConnValidator
 from gpyro.uri import parse
 from tests.naming import BROADCAST, free_port, name_server, proxy_of, started
@@ -217,6 +220,51 @@ def test_driven_by_a_foreign_loop():
         starter.handleRequests(0)
     thread.join(30)
     assert answers == ["PYRO://host:1/x", "Will shut down shortly"]
+
+
+@contextlib.contextmanager
+def in_a_foreign_loop():
+    """A name server that `rounds(condition)` drives, until the condition is true."""
+    starter = NameServerStarter()
+    starter.initialize(dontlookupother=1)
+
+    def rounds(condition):
+        until = time.monotonic() + 30
+        while not condition():
+            assert time.monotonic() < until
+            if select.select(starter.getServerSockets(), [], [], 5)[0]:
+                starter.handleRequests(0)
+
+    try:
+        yield starter, rounds
+    finally:
+        starter.stop()
+
+
+OWNER = """
+import sys
+from gpyro.naming import NameServerLocator
+ns = NameServerLocator().getNS()
+lease, _ = ns.grant(float(sys.argv[1]))
+ns.enrol("leased", "PYRO://host:1/x", lease)
+print("registered", flush=True)
+ns.keep(lease, float(sys.argv[1]))
+"""
+
+
+def test_leases_end_in_a_foreign_loop_with_nothing_else_to_do(items):
+    with in_a_foreign_loop() as (starter, rounds), program(OWNER, "0.6", environment=items) as owner:
+        rounds(lambda: starter.server.space.look_up("leased"))
+        owner.send_signal(signal.SIGKILL)
+        rounds(lambda: not starter.server.space.look_up("leased"))
+
+
+def test_who_waits_does_not_keep_a_foreign_loop_busy(items):
+    with in_a_foreign_loop() as (starter, rounds), program(OWNER, "2", environment=items) as owner:
+        rounds(lambda: starter.server.space.look_up("leased"))
+        rounds(lambda: hub_state().workers.patient and not hub_state().workers.busy)
+        rounds(lambda: owner.process.poll() is not None)  # its call is answered when its time is over
+        assert owner.process.returncode == 0
 
 
 def test_other_threads_wait_until_it_is_started():

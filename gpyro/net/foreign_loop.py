@@ -27,10 +27,12 @@ ACTIVE: Final = 0.001
 """Seconds until the next round after one that handled something: there may be more that was put off."""
 
 BUSY: Final = 0.01
-"""Seconds until the next round while calls run: one that sleeps, or has a deadline, goes on so much late at most."""
+"""Seconds until the next round while calls run: one that sleeps, or has a deadline, goes on so much late at most. Calls
+that wait in `WorkerPool.waiting` do not count."""
 
-QUIET: Final = 1.0
-"""Seconds until the next round otherwise: time limits of connections are so much late at most."""
+QUIET: Final = 0.2
+"""Seconds until the next round otherwise: time limits of connections are so much late at most, and a name server looks
+at its leases. That has to be well below what it takes for a sign that it stood still (`gpyro.stores.leases`)."""
 
 MAX_FRAMES: Final = 6
 """Callers of `fileno` that are looked at: the functions between it and the waiting one are fewer."""

@@ -8,7 +8,8 @@ back to work only if it has none.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from itertools import count
 from sys import getrefcount
 from typing import Any, cast
@@ -98,6 +99,7 @@ class WorkerPool:
         max_idle: how many of them are kept.
         escaped: is told what a task let out, which none should.
         alive: the workers that there are.
+        patient: how many of them are in `waiting`.
     """
 
     def __init__(self, hub: Hub, escaped: Callable[[BaseException], None]) -> None:
@@ -106,12 +108,21 @@ class WorkerPool:
         self.idle: list[Worker] = []
         self.escaped = escaped
         self.max_idle = MAX_IDLE
-        self.alive = 0
+        self.alive = self.patient = 0
 
     @property
     def busy(self) -> bool:
-        """Whether a task runs, or waits for something."""
-        return self.alive > len(self.idle)
+        """Whether a task runs, or waits for something, other than in `waiting`."""
+        return self.alive > len(self.idle) + self.patient
+
+    @contextmanager
+    def waiting(self) -> Iterator[None]:
+        """A block in which a task only waits for another one, or for the end of a time that need not be exact."""
+        self.patient += 1
+        try:
+            yield
+        finally:
+            self.patient -= 1
 
     def start(self, task: Task) -> None:
         """Run a task in a worker; returns when it ends or first blocks. Only from the hub."""

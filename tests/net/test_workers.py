@@ -8,6 +8,7 @@ import weakref
 import gevent
 import gevent.local
 import pytest
+from gevent.event import Event
 from greenlet import GreenletExit, getcurrent
 
 from gpyro.net.workers import MAX_IDLE, Worker, WorkerPool
@@ -52,6 +53,29 @@ def nothing():
 def test_an_untouched_worker_is_used_again(pool):
     assert len(set(run(pool, *[nothing] * 20))) == 1
     assert len(pool.idle) == 1
+
+
+def test_who_only_waits_is_not_busy(pool):
+    seen, go_on = [], Event()
+
+    def task(first, second):
+        seen.append(pool.busy)
+        with pool.waiting():
+            seen.append(pool.busy)
+            go_on.wait()
+        seen.append(pool.busy)
+
+    for _ in range(2):
+        pool.hub.loop.run_callback(pool.start, (task, None, None, {}))
+    eventually(lambda: len(seen) == 4)
+    assert seen == [True, False] * 2
+    assert not pool.busy
+    go_on.set()
+    eventually(lambda: len(seen) == 6)
+    assert seen[4:] == [True, True]
+    eventually(lambda: len(pool.idle) == 2)
+    assert not pool.busy
+    assert pool.patient == 0
 
 
 def test_a_worker_that_waited_is_used_again(pool):
