@@ -18,7 +18,7 @@ from gevent import socket as gsocket
 from gpyro.auth import Identification
 from gpyro.context import deadline
 from gpyro.conversation import Conversation, Trouble, shown
-from gpyro.errors import ConnectionDeniedError, NamingError, PyroError, URIError
+from gpyro.errors import ConnectionDeniedError, NamingError, PyroError, TimeoutError, URIError
 from gpyro.locator import Search
 from gpyro.names import full_name
 from gpyro.naming_proxy import NameServerProxy
@@ -43,6 +43,12 @@ MEASURING: Final = 1.0
 SLACK: Final = 2.0
 """Seconds that a step may take beyond its time, as for saying what came of it."""
 
+_TOO_SLOW: Final = (
+    "who has to answer, or the network, is slow or stands still: look at what it does, or allow more time (--timeout)"
+)
+
+_NO_SUCH_ADDRESSES: Final = "this machine has no address, or no port, to connect from: is IPv6 off here?"
+
 _CANNOT_CONNECT: Final[dict[int, tuple[str, str]]] = {
     errno.ECONNREFUSED: (
         "refused",
@@ -56,6 +62,9 @@ _CANNOT_CONNECT: Final[dict[int, tuple[str, str]]] = {
     ),
     errno.EHOSTUNREACH: ("unreachable", "the machine is off, or a firewall on the way refuses"),
     errno.ENETUNREACH: ("unreachable", "there is no way to that network: is this machine in it (VPN, container)?"),
+    errno.EADDRNOTAVAIL: ("unreachable", _NO_SUCH_ADDRESSES),
+    errno.EAFNOSUPPORT: ("unreachable", _NO_SUCH_ADDRESSES),
+    errno.EINVAL: ("no such address", "a link-local address needs the interface, too: write it as [fe80::1%eth0]"),
     errno.ENOENT: ("no such socket", "does the server run, and is the path right?"),
     errno.EACCES: ("not permitted", "a Unix socket is for its user alone; else a firewall of this machine forbids it"),
 }
@@ -133,11 +142,11 @@ class Checkup:
         try:
             with limit(self._seconds + SLACK):
                 return walk()
-            return Step(name, FAILED, f"not over within {self._seconds:g} s")
+            return Step(name, FAILED, f"not over within {self._seconds:g} s", _TOO_SLOW)
         except Trouble as trouble:
             return Step(name, FAILED, trouble.text, trouble.hint, trouble.details)
         except (PyroError, OSError) as error:
-            return Step(name, FAILED, shown(str(error)))
+            return Step(name, FAILED, shown(str(error)), _TOO_SLOW if isinstance(error, TimeoutError) else "")
 
     # The name
 
@@ -173,7 +182,7 @@ class Checkup:
         except ConnectionDeniedError as error:
             text = f"the name server refuses to be asked: {shown(str(error))}"
             if given is None:
-                raise Trouble(text, "if it wants a passphrase, give it with -i FILE") from None
+                raise Trouble(text, "if it wants a passphrase, give it with --identification-file FILE") from None
             try:
                 ns, _, tried = self._search(None)
             except (PyroError, Trouble):

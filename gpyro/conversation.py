@@ -139,7 +139,7 @@ class Conversation:
     def _refused(self, code: int, text: str) -> NoReturn:
         said = f" (it says: {shown(text)})" if text else ""
         if code == Refusal.SECURITY and self._prover is None:
-            raise Trouble(f"it refused: it wants a passphrase{said}", "give it with -i FILE")
+            raise Trouble(f"it refused: it wants a passphrase{said}", "give it with --identification-file FILE")
         if code == Refusal.SECURITY:
             raise Trouble(
                 f"it refused: the passphrase is wrong{said}",

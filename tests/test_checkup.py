@@ -14,6 +14,7 @@ import pytest
 from gevent import socket as gsocket
 
 from gpyro import checkup
+from gpyro.errors import TimeoutError
 from gpyro.naming import NameServerProxy
 from tests.doctors import SECRET, Thing, ask, listener, wait_for_end
 from tests.naming import free_port, name_server
@@ -82,7 +83,7 @@ def test_the_passphrase_of_a_name_server(env):
         name = f"PYRONAME://127.0.0.1:{starter.uri.port}/:Pyro.NameServer"
         answer = ask(name)
         assert answer.failed[0] == "name"
-        assert "-i FILE" in answer.hint
+        assert "--identification-file FILE" in answer.hint
         assert ask(name, passphrase=SECRET + "\n").code == 0
         assert ask(name, passphrase="wrong\n").failed[0] == "name"
 
@@ -141,6 +142,29 @@ def test_a_look_up_that_does_not_end(monkeypatch):
     assert (step, "no answer" in text) == ("address", True)
 
 
+# ---- time
+
+
+@pytest.mark.parametrize("step", ["name", "object", "time"])
+def test_a_step_that_does_not_end_says_what_to_do(monkeypatch, step):
+    monkeypatch.setattr(checkup, "SLACK", 0.0)
+    monkeypatch.setattr(checkup.Checkup, f"_{step}", lambda self: gevent.sleep(60))
+    with serving(thing := Thing()) as daemon:
+        answer = ask(str(uri_of(daemon, thing)), seconds=0.5)
+    assert answer.failed == (step, "not over within 0.5 s")
+    assert "--timeout" in answer.hint
+
+
+def test_a_deadline_that_passes_in_a_step_says_what_to_do(monkeypatch):
+    def late(self):
+        raise TimeoutError("the deadline passed while waiting for an answer", "waiting")
+
+    monkeypatch.setattr(checkup.Checkup, "_name", late)
+    answer = ask("PYRONAME://:slow")
+    assert answer.failed == ("name", "the deadline passed while waiting for an answer")
+    assert "--timeout" in answer.hint
+
+
 # ---- connecting
 
 
@@ -165,11 +189,28 @@ def test_a_listener_whose_queue_is_full_does_not_answer():
         assert "firewall" in answer.hint
 
 
-@pytest.mark.parametrize("code", [errno.ENETUNREACH, errno.EHOSTUNREACH])
-def test_unreachable(monkeypatch, code):
+@pytest.mark.parametrize(
+    ("code", "hint"),
+    [
+        (errno.ENETUNREACH, "VPN"),
+        (errno.EHOSTUNREACH, "firewall"),
+        (errno.EADDRNOTAVAIL, "IPv6"),
+        (errno.EAFNOSUPPORT, "IPv6"),
+    ],
+)
+def test_unreachable(monkeypatch, code, hint):
     monkeypatch.setattr(checkup, "connect_one", lambda *arguments: code)
-    step, text = ask("PYRO://8.8.8.8:7766/x").failed
+    answer = ask("PYRO://8.8.8.8:7766/x")
+    step, text = answer.failed
     assert (step, "unreachable after" in text) == ("connect", True)
+    assert hint in answer.hint
+
+
+def test_a_link_local_address_without_its_interface(monkeypatch):
+    monkeypatch.setattr(checkup, "connect_one", lambda *arguments: errno.EINVAL)
+    answer = ask("PYRO://[fe80::1]:7766/x")
+    assert answer.failed[0] == "connect"
+    assert "%eth0" in answer.hint
 
 
 def test_several_addresses(monkeypatch):

@@ -95,7 +95,7 @@ def test_passphrases(tmp_path):
         answer = ask(uri)
         assert answer.failed[0] == "hello"
         assert "wants a passphrase" in answer.failed[1]
-        assert "-i FILE" in answer.hint
+        assert "--identification-file FILE" in answer.hint
         answer = ask(uri, passphrase="wrong")
         assert answer.failed[0] == "hello"
         assert "the passphrase is wrong" in answer.failed[1]
