@@ -32,6 +32,10 @@ NO_NAME_SERVER: Final = "could not find NameServer"
 BETWEEN_TRIES: Final = 0.2
 """Seconds between two attempts at one place: a name server may just be starting."""
 
+ANEW: Final = 1.0
+"""Seconds between two broadcasts at most where a name server is lost: it may be back, and leases run, long before
+PYRO_BC_TIMEOUT is over."""
+
 FOREVER: Final = 86400.0
 
 
@@ -126,6 +130,7 @@ class Search:
         self._identification = identification
         self._given = host, port, bcaddr
         self._trace = trace
+        self._is_lost = False
         self._settings: Settings = config.snapshot()
         self.tried: dict[str, str] = {}
         self._denied: ConnectionDeniedError | None = None
@@ -152,7 +157,9 @@ class Search:
 
     def search_again(self) -> PyroURI:
         """Where it is now; for a `NameServerProxy` that lost it. Raises as `NameServerLocator.getNS`."""
-        found = Search(self._identification, *self._given[:2], 0, self._given[2]).run()
+        search = Search(self._identification, *self._given[:2], 0, self._given[2])
+        search._is_lost = True
+        found = search.run()
         uri = found.URI
         found._release()
         return uri
@@ -252,9 +259,12 @@ class Search:
         where = f"a broadcast to {addr or EVERYWHERE}:{port}"
         self.tried[where] = "no answer"
         tries = -1 if self._settings.PYRO_BC_RETRIES < 0 else 1 + self._settings.PYRO_BC_RETRIES
+        every = self._settings.PYRO_BC_TIMEOUT
+        if self._is_lost and not 0 <= every <= ANEW:
+            tries, every = -1, ANEW  # as long as the search lasts
         checks = []
         try:
-            for sender, uri in ask_everybody(addr, port, tries, self._settings.PYRO_BC_TIMEOUT):
+            for sender, uri in ask_everybody(addr, port, tries, every):
                 self._say(f"answer from {sender}: {uri}")
                 # Each by itself: somebody who answers first and then says nothing must not hold up the others.
                 checks.append(gevent.spawn(self._try, f"{uri}, which {sender} answered", uri, result, seconds))

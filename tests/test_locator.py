@@ -139,6 +139,21 @@ def test_who_answers_first_and_says_nothing_does_not_hold_up_others():
                 answering.get(timeout=30)
 
 
+def test_one_that_was_lost_is_asked_for_again_and_again():
+    """A lease may be over long before the time of one broadcast is."""
+    with name_server(nsport=0):
+        config.PYRO_BC_TIMEOUT, config.PYRO_NS_URIFILE = 600, "no/such/folder"
+        ns = NameServerLocator().getNS()
+    with gevent.socket.socket(type=gevent.socket.SOCK_DGRAM) as silent:
+        silent.bind((BROADCAST, config.PYRO_NS_BC_PORT))
+        silent.settimeout(30)
+        asking = gevent.spawn(ns.ping)
+        assert silent.recv(100) == b"location"
+    with name_server(nsport=0) as starter:
+        asking.get(timeout=30)
+        assert ns.URI.port == starter.uri.port
+
+
 def test_requests_of_the_system():
     with name_server() as starter:
         locator = NameServerLocator()
