@@ -126,8 +126,8 @@ class NameServer(ObjBase):
         keep_running: whether requests to shut down are denied.
     """
 
-    # What is said to those who ask, and no news for the log.
-    _pyro_answers = (NamingError, LeaseLostError, CompactedError)
+    # What is said to those who ask, and no news for the log; of what fails the store itself tells there.
+    _pyro_answers = (NamingError, LeaseLostError, CompactedError, StoreError)
 
     def __init__(self, role: object = None, identification: object = None, *, store: Store | None = None) -> None:
         """Nothing is open yet.
@@ -468,7 +468,8 @@ class PersistentNameServer(NameServer):
             identification: as of `NameServer`.
         """
         self._directory = os.path.join(config.PYRO_STORAGE, dbdir or "Pyro_NS_database")
-        store = SqliteStore(os.path.join(self._directory, "names.db"))
+        self._path = os.path.join(self._directory, "names.db")
+        store = SqliteStore(self._path)
         super().__init__(role, identification, store=store)
 
     def getDBDir(self) -> str:
@@ -481,7 +482,12 @@ class PersistentNameServer(NameServer):
             os.makedirs(self._directory, exist_ok=True)
         except OSError as error:
             raise StoreError(f"the directory {self._directory} cannot be made: {error.strerror}") from error
-        super().open(on_shut_down)
+        try:
+            super().open(on_shut_down)
+        except StoreError as error:
+            if self._path in str(error):
+                raise
+            raise StoreError(f"cannot use {self._path}: {error}", error.may_have_happened) from error
 
 
 def _is_ours(peer: Any) -> bool:

@@ -11,6 +11,8 @@ from gpyro import core
 from gpyro.errors import CompactedError, LeaseLostError, NamingError, StoreError
 from gpyro.naming import NameServer, NameServerProxy, NameSpaceSystemMeta, PersistentNameServer
 from gpyro.naming_server import NO_PAIRS
+from gpyro.stores import MemoryStore, SqliteStore
+from gpyro.stores.embedded import Write
 from tests.naming import configured, environment, name_server, proxy_of
 from tests.support import eventually
 
@@ -248,6 +250,31 @@ def test_a_persistent_server_keeps_names_in_a_folder_of_its_own(tmp_path):
     with name_server(persistent=1, dbdir="deep/folder", nsport=0) as starter:
         assert starter.uri != uri
         assert proxy_of(starter).resolve(":Pyro.NameServer") == starter.uri
+
+
+def test_a_file_with_something_else_in_it(tmp_path):
+    with SqliteStore(tmp_path / "names.db") as store:
+        store.create(":", b"anything")
+    server = PersistentNameServer(str(tmp_path))
+    with pytest.raises(StoreError, match=r"cannot use .*names\.db: what is kept of ':' cannot be understood"):
+        server.open()
+    server.close()
+
+
+def test_a_store_that_fails_is_told_to_who_asks_and_in_one_line_to_the_log(ns, caplog, monkeypatch):
+    def full(store: MemoryStore, write: Write) -> None:
+        store._not_saved([write], "the disk is full", False)
+
+    ns.ping()
+    monkeypatch.setattr(MemoryStore, "_save", full)
+    for number in range(3):
+        with pytest.raises(StoreError, match="the disk is full"):
+            ns.register(f":a{number}", URI)
+    monkeypatch.undo()
+    assert eventually(lambda: caplog.records)[0].getMessage() == "what was to be kept is not: the disk is full"
+    assert [record.exc_info for record in caplog.records] == [None] * len(caplog.records)
+    ns.register(":a0", URI)
+    assert [record for record in caplog.records if "StoreError" in record.getMessage()] == []
 
 
 def test_a_folder_that_cannot_be_made(tmp_path):

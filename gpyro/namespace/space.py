@@ -96,6 +96,7 @@ class NameSpace:
 
         Raises:
             NamingError: one of them is no name, or an object's.
+            StoreError: what the store has is not of a name space.
         """
         self._ensure(ROOT)
         for group in (*groups, self._default_group()):
@@ -112,6 +113,7 @@ class NameSpace:
             outcome = self.store.create(key_of(group), self._new_group())
             found = None if outcome.done else outcome.found[0]
         if found is not None and not is_group(found):
+            read_record(found)  # it may be nothing at all
             raise NamingError("is no group", group)
 
     # Objects

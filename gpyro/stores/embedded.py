@@ -259,6 +259,8 @@ class EmbeddedStore(Store):
 
     def _not_saved(self, writes: Sequence[Write], text: str, may_have_happened: bool) -> None:
         """These could not be saved; and they have to be all that are on their way, for each stands on those before."""
+        # Each of those who wait is told, too, but perhaps far away, and they may be thousands.
+        hub_state().warn("store", "what was to be kept is not: %s", text)
         self._head.reset()
         self._last = None
         if may_have_happened:
