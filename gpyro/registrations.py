@@ -358,26 +358,29 @@ def _is_gone(uri: PyroURI) -> bool:
 
     Silence proves nothing.
     """
-    if not uris.is_unix(uri.address):
-        try:
-            create_connection((uri.address, uri.port), PROBE).close()
-        except ConnectionRefusedError:
-            return True
-        except OSError:
-            return False
     proxy = DynamicProxy(uri)
     proxy._setTimeout(PROBE)
     try:
         proxy._flush()
     except NamingError:
         return True
+    except NotSentError:
+        return uris.is_unix(uri.address) or _is_refused(uri)
     except ProtocolError as error:
-        # Of this very class it is the answer of a daemon that does not know the object.
-        return type(error) is ProtocolError or (uris.is_unix(uri.address) and isinstance(error, NotSentError))
+        return type(error) is ProtocolError  # of this very class it is the answer of a daemon that does not know it
     except PyroError:
         return False
     finally:
         proxy._release()
+    return False
+
+
+def _is_refused(uri: PyroURI) -> bool:
+    """Whether nobody listens where a proxy could not connect to."""
+    try:
+        create_connection((uri.address, uri.port), PROBE).close()
+    except OSError as error:
+        return isinstance(error, ConnectionRefusedError)
     return False
 
 

@@ -14,7 +14,7 @@ from gpyro.errors import DaemonError, MaybeExecutedError, NamingError, ProtocolE
 from gpyro.naming import NameServerProxy
 from tests.naming import free_port, name_server, proxy_of
 from tests.programs import program
-from tests.support import eventually
+from tests.support import eventually, turns
 
 pytestmark = pytest.mark.usefixtures("env")
 
@@ -310,7 +310,7 @@ def test_the_end_does_not_wait_for_a_name_server_that_is_away(caplog):
             server.stop()
 
 
-def test_a_server_that_comes_back_takes_its_name_over(ns):
+def test_a_server_that_comes_back_takes_its_name_over(ns, caplog):
     # Its port is another one, and the old lease still runs.
     dead = f"PYRO://127.0.0.1:{free_port()}/id"
     lease, _ = ns.grant(60)
@@ -330,6 +330,8 @@ def test_a_server_that_comes_back_takes_its_name_over(ns):
             for name in ("living", "manual", "elsewhere"):
                 with pytest.raises(NamingError, match="name already exists"):
                     server.connect(Thing(), name)
+            turns()
+            assert "before its hello" not in caplog.text  # who asked whether it lives said so
 
 
 def test_a_server_that_comes_back_at_its_port_takes_its_name_over_before_its_loop_runs(ns):
