@@ -5,7 +5,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-# The stamps remember what is complete; the installations are redone when the packaging changes.
+# The stamps remember what is complete; the installations are redone when the packaging changes, or a script, which is copied.
 MADE := $(VENV)/.stamp-venv
 READY := $(VENV)/.stamp-test
 READY_DEV := $(VENV)/.stamp-dev
@@ -49,7 +49,7 @@ $(MADE):
 	"$(PYTHON)" -m venv $(VENV)
 	@touch $@
 
-$(READY): setup.cfg pyproject.toml | $(MADE)
+$(READY): setup.cfg pyproject.toml $(wildcard scripts/gpyro-*) | $(MADE)
 	$(PIP) install -e '.[test]'
 	@touch $@
 
