@@ -252,15 +252,15 @@ ns.keep(lease, float(sys.argv[1]))
 """
 
 
-def test_leases_end_in_a_foreign_loop_with_nothing_else_to_do(items):
-    with in_a_foreign_loop() as (starter, rounds), program(OWNER, "0.6", environment=items) as owner:
+def test_leases_end_in_a_foreign_loop_with_nothing_else_to_do(env):
+    with in_a_foreign_loop() as (starter, rounds), program(OWNER, "0.6", environment=env) as owner:
         rounds(lambda: starter.server.space.look_up("leased"))
         owner.send_signal(signal.SIGKILL)
         rounds(lambda: not starter.server.space.look_up("leased"))
 
 
-def test_who_waits_does_not_keep_a_foreign_loop_busy(items):
-    with in_a_foreign_loop() as (starter, rounds), program(OWNER, "2", environment=items) as owner:
+def test_who_waits_does_not_keep_a_foreign_loop_busy(env):
+    with in_a_foreign_loop() as (starter, rounds), program(OWNER, "2", environment=env) as owner:
         rounds(lambda: starter.server.space.look_up("leased"))
         rounds(lambda: hub_state().workers.patient and not hub_state().workers.busy)
         rounds(lambda: owner.process.poll() is not None)  # its call is answered when its time is over
