@@ -54,11 +54,7 @@ class Parcel:
             body = serializer.encode([subject, message, time, number], "event")
         except SerializationError as error:
             raise _cannot_travel(subject, error, "event[1]") from None
-        self._set(serializer, body, number)
-
-    def _set(self, serializer: Serializer, body: bytes, number: int) -> None:
-        self._serializer, self.body = serializer, body
-        self.number, self.size = number, len(body)
+        self._serializer, self.body, self.number, self.size = serializer, body, number, len(body)
         self._others: dict[Any, bytes] | None = None
 
     @classmethod
@@ -70,9 +66,11 @@ class Parcel:
         parcel = cls.__new__(cls)
         try:
             head, *tail = (serializer.encode(part) for part in (subject, time, number))
-            parcel._set(serializer, serializer.join((head, message, *tail)), number)
+            body = serializer.join((head, message, *tail))
         except SerializationError as error:
             raise _cannot_travel(subject, error, "result") from None
+        parcel._serializer, parcel.body, parcel.number, parcel.size = serializer, body, number, len(body)
+        parcel._others = None
         return parcel
 
     def encoded(self, serializer: Serializer) -> bytes:

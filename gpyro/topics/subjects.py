@@ -53,7 +53,8 @@ def fold(subject: str) -> str:
     if len(subject) > MAX_SUBJECT:
         text = subject[:_SHOWN]
         raise SubjectError(f"the subject {text!r}... has {len(subject)} characters; {MAX_SUBJECT} are allowed")
-    return compared(subject)
+    folded = subject.lower()
+    return folded if folded.isascii() else compared(subject)
 
 
 def compared(subject: str) -> str:
