@@ -21,9 +21,9 @@ setup: $(READY) ## make .venv and install gpyro there with what its tests need
 demo: $(READY) ## a name server, a server, a client and some load, to look at
 	@$(BIN)/python examples/demo.py
 
-# Tests wait half of their time, for other processes or for time to pass: four work well on two processors.
-test: $(READY) ## run the tests, four at a time
-	@$(BIN)/python -m pytest --numprocesses 4 --dist worksteal
+# Tests wait half of their time, for other processes or for time to pass: three keep two processors busy.
+test: $(READY) ## run the tests, three at a time
+	@$(BIN)/python -m pytest --numprocesses 3 --dist worksteal
 
 long: $(READY) ## run the tests of full counts, which make test leaves out
 	@$(BIN)/python -m pytest -m long
