@@ -63,10 +63,7 @@ class Distributor:
         """See `EventService.publish`; `serializer`: what most receivers are expected to speak, too."""
         if type(subjects) is str and subjects:  # as nearly always
             subject = fold(subjects)
-            now, number = time.time(), self.ledger.number + 1
-            parcel = Parcel(serializer, subjects, message, now, number)
-            if parcel.size > self._max_event or self.ledger.number >= number:
-                parcel, now = self._first_parcel(serializer, subjects, message, None)
+            parcel, now = self._first_parcel(serializer, subjects, message, None)
             self.ledger.add(subject, subjects, now)
             waiting = self._hand_out(parcel, self.index.find(subject), None)
         else:

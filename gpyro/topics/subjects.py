@@ -53,8 +53,7 @@ def fold(subject: str) -> str:
     if len(subject) > MAX_SUBJECT:
         text = subject[:_SHOWN]
         raise SubjectError(f"the subject {text!r}... has {len(subject)} characters; {MAX_SUBJECT} are allowed")
-    folded = subject.lower()
-    return folded if folded.isascii() else compared(subject)
+    return compared(subject)
 
 
 def compared(subject: str) -> str:
